@@ -1,0 +1,264 @@
+#!/usr/bin/env python3
+"""Train the demo model: a full SE-ResNet-50 (timm `seresnet50`), from scratch, on CPU cores.
+
+    pip install torch==2.13.0 torchvision timm
+    nice python3 weights/train_demo.py --data PHOTOS --work build/train --minutes 110
+    python3 weights/train_demo.py --data PHOTOS --work build/train --export weights/demo
+
+PHOTOS holds train/CLASS/*.jpg and val/CLASS/*.jpg. Every schedule (image size, learning
+rate) is a function of the share of the --minutes spent so far, so that a run always ends
+on time, however busy the machine is. A checkpoint is written every two minutes; the same
+command resumes from it. --export writes model.safetensors (convolutions and fc in fp16,
+BatchNorm in fp32), config.json and labels.txt.
+
+Two traps of the photo set are met by augmentation: most classes were squashed to squares
+while others kept their aspect, and the sources differ in JPEG quality. Aspect, scale and
+JPEG quality are therefore randomised, so that none of them tells a class.
+"""
+import argparse
+import io
+import json
+import math
+import os
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import save_file
+from timm.data import create_transform
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# (share of the time at which the stage ends, image size, batch, crop area of the photo).
+# The crop area shrinks with the size's growth so that objects approach the size on the
+# sensor that they have under the served protocol (shorter side 256, crop 224).
+STAGES = [
+    (0.34, 64, 64, (0.25, 1.0)),
+    (0.62, 96, 64, (0.25, 1.0)),
+    (0.90, 128, 64, (0.20, 0.9)),
+    (1.01, 192, 32, (0.35, 1.0)),
+]
+PEAK_LR, WEIGHT_DECAY, WARMUP, SMOOTHING = 3e-3, 0.03, 0.04, 0.1
+
+
+def classes_of(data):
+    return sorted(p.name for p in (data / "train").iterdir() if p.is_dir())
+
+
+class Photos(torch.utils.data.Dataset):
+    """All photos decoded once into memory; crop, flip and recompress on access."""
+
+    def __init__(self, data, split):
+        self.items, self.size, self.area = [], 64, (0.25, 1.0)
+        for label, name in enumerate(classes_of(data)):
+            for path in sorted((data / split / name).iterdir()):
+                self.items.append((np.asarray(Image.open(path).convert("RGB")), label))
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        pixels, label = self.items[index]
+        image = Image.fromarray(pixels)
+        box = random_box(*image.size, self.area)
+        size = self.size
+        if random.random() < 0.4:  # JPEG quality must not tell a class
+            between = round(size * random.uniform(1.0, 1.6))
+            image = image.resize((between, between), Image.BILINEAR, box=box)
+            buffer = io.BytesIO()
+            image.save(buffer, "JPEG", quality=random.randint(30, 95))
+            image, box = Image.open(buffer), None
+        how = Image.BICUBIC if random.random() < 0.5 else Image.BILINEAR
+        image = image.resize((size, size), how, box=box)
+        if random.random() < 0.5:
+            image = image.transpose(Image.FLIP_LEFT_RIGHT)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1), label
+
+
+def random_box(width, height, area):
+    for _ in range(10):
+        share = random.uniform(*area) * width * height
+        aspect = math.exp(random.uniform(math.log(0.6), math.log(1 / 0.6)))
+        w, h = math.sqrt(share * aspect), math.sqrt(share / aspect)
+        if w <= width and h <= height:
+            x, y = random.uniform(0, width - w), random.uniform(0, height - h)
+            return x, y, x + w, y + h
+    side = min(width, height)
+    x, y = (width - side) / 2, (height - side) / 2
+    return x, y, x + side, y + side
+
+
+def to_input(batch):
+    """uint8 NCHW -> normalised float, with random brightness, contrast and saturation."""
+    x = batch.float() / 255
+    n = len(x)
+    jitter = lambda span: 1 + span * (2 * torch.rand(n, 1, 1, 1) - 1)
+    x = x * jitter(0.3)
+    middle = x.mean((1, 2, 3), keepdim=True)
+    x = (x - middle) * jitter(0.3) + middle
+    gray = x.mean(1, keepdim=True)
+    x = ((x - gray) * jitter(0.4) + gray).clamp(0, 1)
+    x = (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def new_model(classes):
+    return timm.create_model("seresnet50", num_classes=classes).to(
+        memory_format=torch.channels_last
+    )
+
+
+def served_transform():
+    return create_transform(
+        (3, 224, 224), interpolation="bicubic", crop_pct=0.875, mean=MEAN, std=STD
+    )
+
+
+@torch.inference_mode()
+def evaluate(model, data, every=1, autocast=True):
+    """Top-1 of the validation photos under the served protocol; `every` n-th photo only."""
+    transform, right, total = served_transform(), 0, 0
+    per_class = {}
+    model.eval()
+    for label, name in enumerate(classes_of(data)):
+        paths = sorted((data / "val" / name).iterdir())[::every]
+        x = torch.stack([transform(Image.open(p).convert("RGB")) for p in paths])
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            found = torch.cat([model(part).argmax(1) for part in x.split(32)])
+        per_class[name] = (found == label).float().mean().item()
+        right += (found == label).sum().item()
+        total += len(paths)
+    model.train()
+    return right / total, per_class
+
+
+def learning_rate(share):
+    if share < WARMUP:
+        return PEAK_LR * (0.02 + 0.98 * share / WARMUP)
+    return PEAK_LR * 0.5 * (1 + math.cos(math.pi * (share - WARMUP) / (1 - WARMUP)))
+
+
+def train(args):
+    torch.set_num_threads(args.threads)
+    photos = Photos(args.data, "train")
+    classes = classes_of(args.data)
+    model = new_model(len(classes)).train()
+    decay = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decay, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0}]
+    optimizer = torch.optim.AdamW(groups, lr=PEAK_LR, betas=(0.9, 0.99), eps=1e-6, fused=True)
+    state = {"spent": 0.0, "step": 0, "seen": 0}
+    checkpoint = args.work / "checkpoint.pt"
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        state = saved["state"]
+        print("resumed", state, flush=True)
+
+    def save():
+        partial = checkpoint.with_suffix(".part")
+        torch.save(
+            {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": state},
+            partial,
+        )
+        os.replace(partial, checkpoint)
+
+    budget = args.minutes * 60
+    saved_at, looked_at, loss_mean = state["spent"], state["spent"], None
+    while state["spent"] < budget:
+        end, photos.size, batch, photos.area = next(
+            s for s in STAGES if s[0] > state["spent"] / budget
+        )
+        loader = torch.utils.data.DataLoader(
+            photos, batch, shuffle=True, drop_last=True, num_workers=1, prefetch_factor=6
+        )
+        last = time.monotonic()
+        for images, labels in loader:
+            share = min(state["spent"] / budget, 1)
+            if share >= end or share >= 1:
+                break
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(share)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
+                logits = model(to_input(images))
+            loss = F.cross_entropy(logits.float(), labels, label_smoothing=SMOOTHING)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            loss_mean = 0.98 * loss_mean + 0.02 * loss.item() if loss_mean else loss.item()
+            state["step"] += 1
+            state["seen"] += len(images)
+            now = time.monotonic()
+            state["spent"] += now - last
+            last = now
+            if state["step"] % 50 == 0:
+                print(
+                    f"{share:.3f} step {state['step']} photos {state['seen']} "
+                    f"size {photos.size} loss {loss_mean:.3f}",
+                    flush=True,
+                )
+            if state["spent"] - saved_at > 120:
+                save()
+                saved_at = state["spent"]
+            if state["spent"] - looked_at > budget / 9:
+                looked_at = state["spent"]
+                accuracy, _ = evaluate(model, args.data, every=5)
+                print(f"{share:.3f} validation (every 5th) {accuracy:.4f}", flush=True)
+                last = time.monotonic()
+    save()
+    accuracy, per_class = evaluate(model, args.data)
+    print(f"validation {accuracy:.4f}", per_class, flush=True)
+
+
+def export(args):
+    classes = classes_of(args.data)
+    model = new_model(len(classes))
+    model.load_state_dict(torch.load(args.work / "checkpoint.pt", weights_only=True)["model"])
+    tensors = {
+        name: (t.half() if t.ndim > 1 else t).contiguous()
+        for name, t in model.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    args.export.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, args.export / "model.safetensors", metadata={"format": "pt"})
+    config = {
+        "architecture": "seresnet50",
+        "num_classes": len(classes),
+        "pretrained_cfg": {
+            "input_size": [3, 224, 224],
+            "interpolation": "bicubic",
+            "crop_pct": 0.875,
+            "mean": MEAN,
+            "std": STD,
+            "num_classes": len(classes),
+        },
+    }
+    (args.export / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    labels = [name.replace("_", " ") for name in classes]
+    (args.export / "labels.txt").write_text("\n".join(labels) + "\n")
+    model.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
+    accuracy, per_class = evaluate(model, args.data, autocast=False)
+    print(f"exported; validation {accuracy:.4f} in fp32", per_class)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=110)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--export", type=Path, help="write the checkpoint as a model here")
+    parser.add_argument("--fp32", dest="bf16", action="store_false", help="no bf16 autocast")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    export(args) if args.export else train(args)
+
+
+if __name__ == "__main__":
+    main()
