@@ -1,0 +1,106 @@
+# senetd - make, run, test, check-asan, check-tsan, valgrind, lint, format, install; see README.md.
+#
+# The folders are compiled with -I flags that keep them apart: model/ cannot see server/ and the
+# reverse; both see include/.
+
+VERSION := 0.1.0
+BUILD ?= release
+CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+PREFIX ?= /usr/local
+LISTEN ?= 127.0.0.1:8080
+WEIGHTS ?= weights/demo
+
+# build/ holds the release; other builds keep their own folder below it.
+O := build$(if $(filter-out release,$(BUILD)),/$(BUILD))
+
+PACKAGES := build-essential pkg-config ca-certificates libmicrohttpd-dev libjansson-dev libstb-dev \
+            libopenblas-pthread-dev nettle-dev libcurl4-openssl-dev libcmocka-dev
+TOOLS := clang clang-format valgrind shellcheck curl
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
+            -Wmissing-prototypes -Wcast-align -Wpointer-arith -Wwrite-strings -Wvla \
+            -Wswitch-enum -Wformat=2 -Wno-sign-conversion
+HARDENING := -fstack-protector-strong -fPIE -fvisibility=hidden
+BASE_FLAGS := -std=c17 -D_GNU_SOURCE -DSENETD_VERSION='"$(VERSION)"' -pthread -g -MMD -MP \
+              $(WARNINGS) $(HARDENING) $(if $(CI),-Werror)
+FLAGS_release := -O3 -fno-math-errno -D_FORTIFY_SOURCE=2
+FLAGS_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+FLAGS_tsan := -O1 -fsanitize=thread -fno-omit-frame-pointer
+FLAGS_valgrind := -O1
+LINK_release := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
+LINK_asan := -fsanitize=address,undefined
+LINK_tsan := -fsanitize=thread
+LINK_valgrind :=
+
+CFLAGS_ALL = $(BASE_FLAGS) $(FLAGS_$(BUILD)) $(CFLAGS)
+LDFLAGS_ALL = $(LINK_$(BUILD)) $(LDFLAGS)
+LIBS_model = $(shell pkg-config --libs jansson nettle) -lopenblas -lm -pthread
+LIBS_server = $(shell pkg-config --libs libmicrohttpd)
+LIBS_test = $(shell pkg-config --libs cmocka libcurl)
+
+MODEL := $(patsubst model/%.c,$(O)/model/%.o,$(wildcard model/*.c))
+SERVER := $(patsubst server/%.c,$(O)/server/%.o,$(wildcard server/*.c))
+# Tests link everything but the daemon's main.
+LINKED := $(filter-out $(O)/server/main.o,$(MODEL) $(SERVER))
+TESTS := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/*/test_*.c))
+
+.PHONY: all deps run test check-asan check-tsan valgrind lint format install clean eval-demo
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(O)/senetd
+
+$(O)/senetd: $(MODEL) $(SERVER)
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_model) $(LIBS_server)
+
+$(O)/model/%.o: model/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -Iinclude -Imodel -c -o $@ $<
+
+$(O)/server/%.o: server/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -Iinclude -Iserver -c -o $@ $<
+
+# The assembler includes the label table; make has to know.
+$(O)/model/labels.o: weights/imagenet1k_labels.tsv
+
+$(O)/tests/%.o: tests/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -Iinclude -Imodel -Iserver -Itests -c -o $@ $<
+
+# Helpers shared by the tests of a folder: every file there that is not itself a test.
+define test_rule
+$(O)/tests/$(1)/test_%: $(O)/tests/$(1)/test_%.o $(patsubst tests/%.c,$(O)/tests/%.o,$(filter-out tests/$(1)/test_%,$(wildcard tests/$(1)/*.c))) $(LINKED)
+	$$(CC) $$(LDFLAGS_ALL) -o $$@ $$^ $$(LIBS_model) $$(LIBS_server) $$(LIBS_test)
+endef
+$(foreach folder,unit golden http,$(eval $(call test_rule,$(folder))))
+
+-include $(wildcard $(O)/*/*.d $(O)/tests/*/*.d)
+
+# ---- set-up and running ----------------------------------------------------------------------
+
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
+deps:
+	@missing=$$(for p in $(PACKAGES); do \
+	    dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'install ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then $(SUDO) apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing; fi
+
+# A fresh make reads the new packages' pkg-config files.
+run: deps
+	@$(MAKE) --no-print-directory all
+	@echo "try:  curl -F image=@tests/data/cat.jpg http://$(LISTEN)/classify"
+	@exec $(O)/senetd --weights $(WEIGHTS) --listen $(LISTEN)
+
+test: deps
+	@$(MAKE) --no-print-directory run-tests
+
+.PHONY: run-tests
+run-tests: $(O)/senetd $(TESTS)
+	@BUILD_DIR=$(O) tests/run.sh $(TESTS)
+
+check-asan check-tsan: check-%:
+	@$(MAKE) --no-print-directory BUILD=$* test
