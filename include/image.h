@@ -71,8 +71,8 @@ SENET_API void preprocess_default(struct preprocess *preprocess);
 /* Antialiased resize as Pillow does it (separable, support scaled with the reduction, weights
  * renormalised at the edges, 8 bit between and after the passes), crop, scale to 0..1, normalise.
  * out is [3][height][width] (NCHW of one image), 3 * height * width floats, the caller's.
- * Errors: ERROR_MEMORY; ERROR_UNDECODABLE where the aspect is so extreme that the resized
- * image would pass 2^26 pixels. */
+ * Errors: ERROR_MEMORY; ERROR_UNDECODABLE where CROP_SQUASH would shrink a side so far that the
+ * filter's table would pass 2^24 weights. */
 SENET_API enum error_code image_preprocess(const struct image *image,
                                            const struct preprocess *preprocess, float *out,
                                            struct error *err) MUST_CHECK;

@@ -1,0 +1,360 @@
+/* checkpoint.c - see checkpoint.h.
+ *
+ * The walk over the network runs twice: the first time the arena only counts and the tensors'
+ * names and shapes are checked, the second time they are widened, folded and stored. A tensor
+ * that the walk did not ask for is an error, as is one that it did not find.
+ */
+#include "checkpoint.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_CHANNELS 32768u
+#define BATCH_NORM_EPSILON 1e-5 /* of torch.nn.BatchNorm2d, used by all of these models */
+#define ANY 0                   /* a dimension that the checkpoint decides */
+
+struct loader {
+    const struct safetensors *file;
+    struct arena *arena;
+    bool *used;         /* [tensors of the file] */
+    size_t parameters;
+    struct error *err;
+};
+
+static void print_shape(char *out, size_t size, const size_t *shape, size_t rank)
+{
+    size_t length = 0;
+    out[0] = 0;
+    for (size_t i = 0; i < rank && length < size; i++) {
+        const char *lead = i ? ", " : "";
+        length += (size_t)(shape[i] == ANY ? snprintf(out + length, size - length, "%s*", lead)
+                                           : snprintf(out + length, size - length, "%s%zu", lead,
+                                                      shape[i]));
+    }
+}
+
+static bool shape_matches(const struct tensor *tensor, const size_t *shape, size_t rank)
+{
+    if (tensor->rank != rank)
+        return false;
+    for (size_t i = 0; i < rank; i++)
+        if (tensor->shape[i] == 0 || tensor->shape[i] > MAX_CHANNELS ||
+            (shape[i] != ANY && tensor->shape[i] != shape[i]))
+            return false;
+    return true;
+}
+
+/* The tensor prefix + suffix, marked as used, its shape checked; ANY matches 1..MAX_CHANNELS. */
+static enum error_code take(struct loader *loader, const char *prefix, const char *suffix,
+                            size_t rank, const size_t *shape, const struct tensor **out)
+{
+    char name[128], expected[96], found[192];
+    snprintf(name, sizeof name, "%s%s", prefix, suffix);
+    print_shape(expected, sizeof expected, shape, rank);
+    const struct tensor *tensor = safetensors_find(loader->file, name);
+    if (!tensor)
+        return error_set(loader->err, ERROR_WEIGHTS, "tensor %s is missing, expected shape [%s]",
+                         name, expected);
+    if (!shape_matches(tensor, shape, rank)) {
+        print_shape(found, sizeof found, tensor->shape, tensor->rank);
+        return error_set(loader->err, ERROR_WEIGHTS, "tensor %s: shape is [%s], expected [%s]", name,
+                         found, expected);
+    }
+    loader->used[tensor - safetensors_at(loader->file, 0)] = true;
+    *out = tensor;
+    return ERROR_NONE;
+}
+
+/* Widens a taken tensor into fresh heap memory. */
+static enum error_code widen(struct loader *loader, const struct tensor *tensor, float **out)
+{
+    float *values = malloc(tensor->count * sizeof *values + 1);
+    if (!values)
+        return error_set(loader->err, ERROR_MEMORY, "tensor %s: out of memory", tensor->name);
+    enum error_code code = tensor_to_float(tensor, values, loader->err);
+    if (code != ERROR_NONE)
+        free(values);
+    else
+        *out = values;
+    return code;
+}
+
+/* weights[groups][k][k][in_g][out_g] = scale[out] * source[out][in_g][k][k] */
+static void pack(const struct conv *conv, const float *source, const double *scale, float *weights)
+{
+    size_t in_g = conv->in / conv->groups, out_g = conv->out / conv->groups;
+    size_t taps = conv->kernel * conv->kernel;
+    for (size_t o = 0; o < conv->out; o++) {
+        size_t g = o / out_g;
+        for (size_t i = 0; i < in_g; i++)
+            for (size_t t = 0; t < taps; t++)
+                weights[((g * taps + t) * in_g + i) * out_g + o % out_g] =
+                    (float)(scale[o] * (double)*source++);
+    }
+}
+
+/* The four tensors of a BatchNorm as scale and shift in double, [channels] each:
+ * y = gamma (x - mean) / sqrt(var + epsilon) + beta. */
+static enum error_code read_batch_norm(struct loader *loader, const char *prefix, size_t channels,
+                                       double *scale, double *shift)
+{
+    static const char *const suffixes[4] = {".weight", ".bias", ".running_mean", ".running_var"};
+    const struct tensor *tensors[4];
+    for (size_t i = 0; i < 4; i++)
+        TRY(take(loader, prefix, suffixes[i], 1, &channels, &tensors[i]));
+    loader->parameters += 2 * channels;
+    if (!loader->arena->base)
+        return ERROR_NONE;
+    float *values[4] = {0};
+    enum error_code code = ERROR_NONE;
+    for (size_t i = 0; i < 4 && code == ERROR_NONE; i++)
+        code = widen(loader, tensors[i], &values[i]);
+    for (size_t c = 0; c < channels && code == ERROR_NONE; c++) {
+        if (values[3][c] < 0) {
+            code = error_set(loader->err, ERROR_WEIGHTS,
+                             "tensor %s: element %zu is %g, a variance is not negative",
+                             tensors[3]->name, c, (double)values[3][c]);
+            break;
+        }
+        scale[c] = (double)values[0][c] / sqrt((double)values[3][c] + BATCH_NORM_EPSILON);
+        shift[c] = (double)values[1][c] - (double)values[2][c] * scale[c];
+    }
+    for (size_t i = 0; i < 4; i++)
+        free(values[i]);
+    return code;
+}
+
+/* Every folded value must be one: huge gammas on tiny variances overflow fp32. */
+static enum error_code check_finite(struct loader *loader, const char *name, const float *values,
+                                    size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(values[i]))
+            return error_set(loader->err, ERROR_WEIGHTS,
+                             "tensor %s: folding its BatchNorm in overflows fp32", name);
+    return ERROR_NONE;
+}
+
+/* Stores a convolution whose shape is known, with scale and shift per output channel. */
+static enum error_code store(struct loader *loader, const struct tensor *tensor, struct conv *conv,
+                             const double *scale, const double *shift)
+{
+    float *weights = arena_floats(loader->arena, tensor->count);
+    float *bias = arena_floats(loader->arena, conv->out);
+    if (!loader->arena->base)
+        return ERROR_NONE;
+    float *source = NULL;
+    TRY(widen(loader, tensor, &source));
+    pack(conv, source, scale, weights);
+    free(source);
+    for (size_t c = 0; c < conv->out; c++)
+        bias[c] = (float)shift[c];
+    conv->weights = weights;
+    conv->bias = bias;
+    TRY(check_finite(loader, tensor->name, weights, tensor->count));
+    return check_finite(loader, tensor->name, bias, conv->out);
+}
+
+/* A convolution without bias, followed by a BatchNorm. conv->in, out (or ANY), kernel, stride and
+ * pad are set by the caller; the groups follow from the shape. */
+static enum error_code read_conv_bn(struct loader *loader, const char *conv_name,
+                                    const char *bn_name, struct conv *conv)
+{
+    const struct tensor *tensor;
+    size_t shape[4] = {conv->out, conv->kernel == 3 ? ANY : conv->in, conv->kernel, conv->kernel};
+    TRY(take(loader, conv_name, ".weight", 4, shape, &tensor));
+    conv->out = tensor->shape[0];
+    conv->groups = conv->in / tensor->shape[1];
+    if (tensor->shape[1] > conv->in || conv->in % tensor->shape[1] || conv->out % conv->groups)
+        return error_set(loader->err, ERROR_WEIGHTS,
+                         "tensor %s: %zu input channels in groups of %zu, %zu outputs: not whole "
+                         "groups",
+                         tensor->name, conv->in, tensor->shape[1], conv->out);
+    loader->parameters += tensor->count;
+    double *scale = malloc(2 * conv->out * sizeof *scale);
+    if (!scale)
+        return error_set(loader->err, ERROR_MEMORY, "tensor %s: out of memory", tensor->name);
+    enum error_code code =
+        read_batch_norm(loader, bn_name, conv->out, scale, scale + conv->out);
+    if (code == ERROR_NONE)
+        code = store(loader, tensor, conv, scale, scale + conv->out);
+    free(scale);
+    return code;
+}
+
+/* A fully connected layer with bias; its weight is [out, in] or, as a 1x1 convolution,
+ * [out, in, 1, 1]. */
+static enum error_code read_fc(struct loader *loader, const char *name, struct conv *fc)
+{
+    char weight_name[128];
+    snprintf(weight_name, sizeof weight_name, "%s.weight", name);
+    const struct tensor *tensor = safetensors_find(loader->file, weight_name), *bias;
+    size_t shape[4] = {fc->out, fc->in, 1, 1};
+    TRY(take(loader, name, ".weight", tensor && tensor->rank == 4 ? 4 : 2, shape, &tensor));
+    fc->out = tensor->shape[0];
+    TRY(take(loader, name, ".bias", 1, &fc->out, &bias));
+    fc->kernel = fc->stride = fc->groups = 1;
+    loader->parameters += tensor->count + bias->count;
+    double *scale = malloc(2 * fc->out * sizeof *scale);
+    if (!scale)
+        return error_set(loader->err, ERROR_MEMORY, "tensor %s: out of memory", tensor->name);
+    float *values = NULL;
+    enum error_code code = loader->arena->base ? widen(loader, bias, &values) : ERROR_NONE;
+    for (size_t c = 0; c < fc->out && values; c++) {
+        scale[c] = 1;
+        scale[fc->out + c] = (double)values[c];
+    }
+    if (code == ERROR_NONE)
+        code = store(loader, tensor, fc, scale, scale + fc->out);
+    free(values);
+    free(scale);
+    return code;
+}
+
+static bool has(const struct loader *loader, const char *prefix, const char *suffix)
+{
+    char name[128];
+    snprintf(name, sizeof name, "%s%s", prefix, suffix);
+    return safetensors_find(loader->file, name) != NULL;
+}
+
+static enum error_code read_se(struct loader *loader, const char *prefix, const char *module,
+                               struct block *block)
+{
+    char name[96];
+    size_t channels = block->conv3.out;
+    snprintf(name, sizeof name, "%s.%s.fc1", prefix, module);
+    block->has_se = has(loader, name, ".weight");
+    if (!block->has_se)
+        return ERROR_NONE;
+    block->fc1 = (struct conv){.in = channels};
+    TRY(read_fc(loader, name, &block->fc1));
+    block->fc2 = (struct conv){.in = block->fc1.out, .out = channels};
+    snprintf(name, sizeof name, "%s.%s.fc2", prefix, module);
+    return read_fc(loader, name, &block->fc2);
+}
+
+static enum error_code read_block(struct loader *loader, bool legacy, size_t in,
+                                  struct block *block)
+{
+    char prefix[32], conv[48], bn[48];
+    snprintf(prefix, sizeof prefix, "layer%zu.%zu", block->stage + 1, block->index);
+    size_t stride = block->index == 0 && block->stage > 0 ? 2 : 1;
+    struct conv *convs[3] = {&block->conv1, &block->conv2, &block->conv3};
+    block->conv1 = (struct conv){.kernel = 1, .stride = 1, .in = in};
+    block->conv2 = (struct conv){.kernel = 3, .stride = 1, .pad = 1};
+    block->conv3 = (struct conv){.kernel = 1, .stride = 1};
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(conv, sizeof conv, "%s.conv%zu", prefix, i + 1);
+        snprintf(bn, sizeof bn, "%s.bn%zu", prefix, i + 1);
+        if (i > 0)
+            convs[i]->in = convs[i - 1]->out;
+        TRY(read_conv_bn(loader, conv, bn, convs[i]));
+    }
+    bool stride_first = legacy && block->conv2.groups == 1;
+    *(stride_first ? &block->conv1.stride : &block->conv2.stride) = stride;
+    TRY(read_se(loader, prefix, legacy ? "se_module" : "se", block));
+    snprintf(conv, sizeof conv, "%s.downsample.0", prefix);
+    snprintf(bn, sizeof bn, "%s.downsample.1", prefix);
+    block->has_downsample =
+        stride != 1 || in != block->conv3.out || has(loader, conv, ".weight");
+    if (!block->has_downsample)
+        return ERROR_NONE;
+    block->downsample =
+        (struct conv){.kernel = 1, .stride = stride, .in = in, .out = block->conv3.out};
+    return read_conv_bn(loader, conv, bn, &block->downsample);
+}
+
+static enum error_code read_blocks(struct loader *loader, struct architecture *out)
+{
+    size_t channels = out->stem.out;
+    out->block_count = 0;
+    for (size_t stage = 0; stage < STAGES; stage++) {
+        for (size_t index = 0;; index++) {
+            char prefix[32];
+            snprintf(prefix, sizeof prefix, "layer%zu.%zu", stage + 1, index);
+            if (index > 0 && !has(loader, prefix, ".conv1.weight")) {
+                out->depths[stage] = index;
+                break;
+            }
+            if (out->block_count == MAX_BLOCKS)
+                return error_set(loader->err, ERROR_WEIGHTS, "more than %d residual blocks",
+                                 MAX_BLOCKS);
+            struct block *block = &out->blocks[out->block_count++];
+            *block = (struct block){.stage = stage, .index = index};
+            TRY(read_block(loader, out->legacy, channels, block));
+            channels = block->conv3.out;
+        }
+    }
+    out->fc = (struct conv){.in = channels};
+    return read_fc(loader, out->legacy ? "last_linear" : "fc", &out->fc);
+}
+
+/* Squeeze-and-excitation is all or nothing: a single missing fc1 is a damaged file. */
+static enum error_code check_se(struct loader *loader, const struct architecture *out)
+{
+    for (size_t i = 1; i < out->block_count; i++) {
+        const struct block *block = &out->blocks[i];
+        if (block->has_se != out->blocks[0].has_se)
+            return error_set(loader->err, ERROR_WEIGHTS,
+                             "tensor layer%zu.%zu.%s.fc1.weight is %s, unlike in layer1.0",
+                             block->stage + 1, block->index, out->legacy ? "se_module" : "se",
+                             block->has_se ? "there" : "missing");
+    }
+    return ERROR_NONE;
+}
+
+static enum error_code check_surplus(struct loader *loader)
+{
+    static const char counter[] = ".num_batches_tracked"; /* of training; harmless */
+    for (size_t i = 0; i < safetensors_count(loader->file); i++) {
+        const struct tensor *tensor = safetensors_at(loader->file, i);
+        size_t length = strlen(tensor->name), tail = sizeof counter - 1;
+        if (loader->used[i] || (length > tail && strcmp(tensor->name + length - tail, counter) == 0))
+            continue;
+        char shape[192];
+        print_shape(shape, sizeof shape, tensor->shape, tensor->rank);
+        return error_set(loader->err, ERROR_WEIGHTS,
+                         "tensor %s, shape [%s], is surplus: no part of an SE-ResNet with "
+                         "bottleneck blocks and a 7x7 stem",
+                         tensor->name, shape);
+    }
+    return ERROR_NONE;
+}
+
+static enum error_code walk(struct loader *loader, struct architecture *out)
+{
+    bool legacy = has(loader, "layer0.conv1", ".weight");
+    if (!legacy && !has(loader, "conv1", ".weight"))
+        return error_set(loader->err, ERROR_WEIGHTS,
+                         "neither conv1.weight (timm layout) nor layer0.conv1.weight (legacy "
+                         "layout) is there: not an SE-ResNet checkpoint");
+    out->legacy = legacy;
+    out->pool_ceil = legacy;
+    out->pool_pad = legacy ? 0 : 1;
+    out->stem = (struct conv){.kernel = 7, .stride = 2, .pad = 3, .in = 3};
+    loader->parameters = 0;
+    TRY(read_conv_bn(loader, legacy ? "layer0.conv1" : "conv1", legacy ? "layer0.bn1" : "bn1",
+                     &out->stem));
+    TRY(read_blocks(loader, out));
+    TRY(check_se(loader, out));
+    out->parameters = loader->parameters;
+    return check_surplus(loader);
+}
+
+enum error_code checkpoint_load(const struct safetensors *file, struct architecture *out,
+                                struct arena *weights, struct error *err)
+{
+    struct loader loader = {.file = file, .arena = weights, .err = err};
+    loader.used = calloc(safetensors_count(file) + 1, sizeof *loader.used);
+    if (!loader.used)
+        return error_set(err, ERROR_MEMORY, "checkpoint: out of memory");
+    enum error_code code = walk(&loader, out);
+    if (code == ERROR_NONE)
+        code = arena_commit(weights, "weights", err);
+    if (code == ERROR_NONE)
+        code = walk(&loader, out);
+    free(loader.used);
+    return code;
+}

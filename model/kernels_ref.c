@@ -1,0 +1,48 @@
+/* kernels_ref.c - the oracle: convolution written as its definition, accumulated in double.
+ * Slow by design; every other backend is tested against it. */
+#include "kernels.h"
+
+static size_t conv_scratch(const struct conv *conv, size_t height, size_t width)
+{
+    (void)conv, (void)height, (void)width;
+    return 0;
+}
+
+/* One output value: group g, its channel o, at output row y, column x of one image. */
+static double conv_at(const struct conv *conv, size_t height, size_t width, const float *in,
+                      size_t g, size_t o, size_t y, size_t x)
+{
+    size_t k = conv->kernel, in_g = conv->in / conv->groups, out_g = conv->out / conv->groups;
+    double sum = 0;
+    for (size_t ky = 0; ky < k; ky++)
+        for (size_t kx = 0; kx < k; kx++) {
+            size_t row = y * conv->stride + ky, column = x * conv->stride + kx;
+            if (row < conv->pad || row - conv->pad >= height || column < conv->pad ||
+                column - conv->pad >= width)
+                continue; /* zero padding */
+            const float *pixel =
+                in + ((row - conv->pad) * width + column - conv->pad) * conv->in + g * in_g;
+            const float *weight = conv->weights + ((g * k + ky) * k + kx) * in_g * out_g + o;
+            for (size_t i = 0; i < in_g; i++)
+                sum += (double)pixel[i] * (double)weight[i * out_g];
+        }
+    return sum;
+}
+
+static void conv_direct(const struct conv *conv, size_t batch, size_t height, size_t width,
+                        const float *in, float *scratch, float *out, int relu)
+{
+    (void)scratch;
+    size_t oh = conv_out(conv, height), ow = conv_out(conv, width);
+    size_t out_g = conv->out / conv->groups;
+    for (size_t n = 0; n < batch; n++, in += height * width * conv->in)
+        for (size_t y = 0; y < oh; y++)
+            for (size_t x = 0; x < ow; x++)
+                for (size_t c = 0; c < conv->out; c++) {
+                    double value = conv_at(conv, height, width, in, c / out_g, c % out_g, y, x) +
+                                   (double)conv->bias[c];
+                    *out++ = relu && value < 0 ? 0 : (float)value;
+                }
+}
+
+const struct kernels kernels_ref = {"ref", conv_scratch, conv_direct};

@@ -1,0 +1,40 @@
+/* network.h - the forward pass of an SE-ResNet over a loaded architecture.
+ *
+ * Source: arXiv:1709.01507. Squeeze is section 3.1 (global average pooling), excitation section
+ * 3.2 (fc, ReLU, fc, sigmoid), scale equation 4, the residual block figure 3.
+ */
+#ifndef SENETD_NETWORK_H
+#define SENETD_NETWORK_H
+
+#include "arena.h"
+#include "checkpoint.h"
+
+/* The activations of one worker: NHWC fp32, for up to `images` images at a time. */
+struct network_buffers {
+    size_t height, width, images;
+    float *x, *y;      /* [images][h][w][C]: a block's input and output, swapped after each */
+    float *t1, *t2;    /* [images][h][w][C / 4]: after conv1, after conv2 */
+    float *t3;         /* [images][h][w][C]: after conv3; the stem's output */
+    float *scratch;    /* what the backend's convolutions need */
+    float *squeezed;   /* [images][C]; the final average pool too */
+    float *reduced;    /* [images][C / r] */
+    float *excitation; /* [images][C] */
+};
+
+/* Lays the buffers out in the arena (which counts or hands out, see arena.h). height, width and
+ * images are set by the caller. */
+void network_layout(const struct architecture *net, const struct kernels *kernels,
+                    struct network_buffers *buffers, struct arena *arena);
+
+/* Runs 1..buffers->images images.
+ *   input        [images][3][height][width]
+ *   logits       [images][classes]
+ *   excitations  [images][excitation_stride], the blocks' vectors one after another; or NULL */
+void network_forward(const struct architecture *net, const struct kernels *kernels,
+                     const struct network_buffers *buffers, size_t images, const float *input,
+                     float *logits, float *excitations, size_t excitation_stride);
+
+/* Multiply-adds of one image, taps in the zero padding included. */
+double network_multiply_adds(const struct architecture *net, size_t height, size_t width);
+
+#endif

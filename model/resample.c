@@ -1,0 +1,262 @@
+/* resample.c - antialiased resize, centre crop and normalisation; see image.h.
+ *
+ * The arithmetic is Pillow's (its documented behaviour: convolution resampling whose support
+ * scales with the reduction, weights renormalised where the window leaves the image, fixed point
+ * with 22 fractional bits, rounding to 8 bits after the horizontal and after the vertical pass),
+ * so that a model sees the pixels it was evaluated on. Only the pixels that the crop keeps are
+ * computed, so even an image a million times wider than high costs no more than its crop.
+ */
+#include "image.h"
+#include <assert.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FRACTION_BITS 22
+#define TABLE_MAX_WEIGHTS ((size_t)1 << 24)
+#define PI 3.14159265358979323846
+
+void preprocess_default(struct preprocess *preprocess)
+{
+    *preprocess = (struct preprocess){.width = 224,
+                                      .height = 224,
+                                      .crop_pct = 0.875,
+                                      .crop_mode = CROP_CENTER,
+                                      .interpolation = INTERPOLATION_BILINEAR,
+                                      .mean = {0.485F, 0.456F, 0.406F},
+                                      .std = {0.229F, 0.224F, 0.225F}};
+}
+
+/* ---- filters ----------------------------------------------------------------------------- */
+
+static double triangle(double x)
+{
+    x = fabs(x);
+    return x < 1 ? 1 - x : 0;
+}
+
+/* Keys' cubic convolution with a = -1/2. */
+static double cubic(double x)
+{
+    x = fabs(x);
+    if (x < 1)
+        return (1.5 * x - 2.5) * x * x + 1;
+    return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
+}
+
+static double sinc(double x)
+{
+    return x == 0 ? 1 : sin(PI * x) / (PI * x);
+}
+
+static double lanczos3(double x)
+{
+    return fabs(x) < 3 ? sinc(x) * sinc(x / 3) : 0;
+}
+
+static const struct filter {
+    double (*weight)(double x);
+    double support;
+} filters[] = {[INTERPOLATION_BILINEAR] = {triangle, 1},
+               [INTERPOLATION_BICUBIC] = {cubic, 2},
+               [INTERPOLATION_LANCZOS] = {lanczos3, 3}};
+
+/* ---- one axis ---------------------------------------------------------------------------- */
+
+/* For output positions first..first+count-1 of an axis resized from `from` to `to`: the input
+ * window each reads and its fixed-point weights. */
+struct axis {
+    size_t count, taps; /* outputs; most weights of one */
+    size_t *begin;      /* [count] first input position */
+    size_t *length;     /* [count] */
+    int32_t *weights;   /* [count][taps] */
+};
+
+static void fill_window(const struct filter *filter, double center, double scale, size_t from,
+                        double *scratch, struct axis *axis, size_t index)
+{
+    double support = filter->support * scale;
+    double low = center - support + 0.5, high = center + support + 0.5;
+    size_t begin = low > 0 ? (size_t)low : 0;
+    size_t end = high < (double)from ? (size_t)high : from;
+    double sum = 0;
+    for (size_t i = begin; i < end; i++)
+        sum += scratch[i - begin] =
+            filter->weight(((double)i - center + 0.5) / scale);
+    int32_t *weights = axis->weights + index * axis->taps;
+    for (size_t i = 0; i < end - begin; i++) {
+        double fixed = scratch[i] / (sum != 0 ? sum : 1) * (1 << FRACTION_BITS);
+        weights[i] = (int32_t)(fixed < 0 ? fixed - 0.5 : fixed + 0.5);
+    }
+    axis->begin[index] = begin;
+    axis->length[index] = end - begin;
+}
+
+static void axis_free(struct axis *axis)
+{
+    free(axis->begin);
+    free(axis->length);
+    free(axis->weights);
+}
+
+static enum error_code axis_new(const struct filter *filter, size_t from, size_t to, size_t first,
+                                size_t count, struct axis *out, struct error *err)
+{
+    double ratio = (double)from / (double)to, scale = ratio > 1 ? ratio : 1;
+    size_t taps = (size_t)ceil(filter->support * scale) * 2 + 1;
+    if (taps > TABLE_MAX_WEIGHTS / count)
+        return error_set(err, ERROR_UNDECODABLE, "a side of %zu pixels is too long to be shrunk to %zu",
+                         from, to);
+    struct axis axis = {.count = count, .taps = taps};
+    axis.begin = malloc(count * sizeof *axis.begin);
+    axis.length = malloc(count * sizeof *axis.length);
+    axis.weights = malloc(count * taps * sizeof *axis.weights);
+    double *scratch = malloc(taps * sizeof *scratch);
+    if (!axis.begin || !axis.length || !axis.weights || !scratch) {
+        axis_free(&axis);
+        free(scratch);
+        return error_set(err, ERROR_MEMORY, "resize: out of memory");
+    }
+    for (size_t i = 0; i < count; i++)
+        fill_window(filter, ((double)(first + i) + 0.5) * ratio, scale, from, scratch, &axis, i);
+    free(scratch);
+    *out = axis;
+    return ERROR_NONE;
+}
+
+/* ---- the two passes ---------------------------------------------------------------------- */
+
+static uint8_t round_fixed(int32_t sum)
+{
+    int32_t value = sum >> FRACTION_BITS; /* floor; one half was added before */
+    return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+}
+
+/* Weighted sum of RGB pixels `step` bytes apart. */
+static void blend(const uint8_t *pixel, size_t step, const int32_t *weights, size_t length,
+                  uint8_t *out)
+{
+    int32_t r = 1 << (FRACTION_BITS - 1), g = r, b = r;
+    for (size_t i = 0; i < length; i++, pixel += step) {
+        r += pixel[0] * weights[i];
+        g += pixel[1] * weights[i];
+        b += pixel[2] * weights[i];
+    }
+    out[0] = round_fixed(r);
+    out[1] = round_fixed(g);
+    out[2] = round_fixed(b);
+}
+
+/* rows[last - first][columns->count][3] from image rows first..last-1. */
+static void pass_horizontal(const struct image *image, const struct axis *columns, size_t first,
+                            size_t last, uint8_t *rows)
+{
+    for (size_t y = first; y < last; y++) {
+        const uint8_t *line = image->pixels + y * image->width * 3;
+        for (size_t x = 0; x < columns->count; x++, rows += 3)
+            blend(line + columns->begin[x] * 3, 3, columns->weights + x * columns->taps,
+                  columns->length[x], rows);
+    }
+}
+
+/* out[lines->count][width][3] from rows, whose first line is image row `first`. */
+static void pass_vertical(const uint8_t *rows, size_t first, size_t width, const struct axis *lines,
+                          uint8_t *out)
+{
+    for (size_t y = 0; y < lines->count; y++)
+        for (size_t x = 0; x < width; x++, out += 3)
+            blend(rows + ((lines->begin[y] - first) * width + x) * 3, width * 3,
+                  lines->weights + y * lines->taps, lines->length[y], out);
+}
+
+/* ---- sizes as timm and torchvision compute them ------------------------------------------- */
+
+struct geometry {
+    size_t width, height; /* of the whole image after the resize */
+    size_t left, top;     /* of the crop in it */
+};
+
+/* Python's round(x / 2): half to even. */
+static size_t half(size_t x)
+{
+    return x / 2 + (x % 4 == 3);
+}
+
+static void geometry_init(const struct image *image, const struct preprocess *p,
+                          struct geometry *out)
+{
+    double w = (double)image->width, h = (double)image->height;
+    double to_w = floor((double)p->width / p->crop_pct), to_h = floor((double)p->height / p->crop_pct);
+    if (p->crop_mode == CROP_CENTER && p->width == p->height) {
+        double size = to_w; /* shorter side to size, the longer one truncated */
+        to_w = w <= h ? size : floor(size * w / h);
+        to_h = w <= h ? floor(size * h / w) : size;
+    } else if (p->crop_mode == CROP_CENTER) {
+        double ratio = fmin(h / to_h, w / to_w); /* the smallest image that covers the target */
+        to_w = fmax(nearbyint(w / ratio), (double)p->width);
+        to_h = fmax(nearbyint(h / ratio), (double)p->height);
+    }
+    *out = (struct geometry){.width = (size_t)to_w, .height = (size_t)to_h};
+    out->left = half(out->width - p->width);
+    out->top = half(out->height - p->height);
+}
+
+/* ---- all together ------------------------------------------------------------------------ */
+
+/* crop[p->height][p->width][3] */
+static enum error_code resize_and_crop(const struct image *image, const struct preprocess *p,
+                                       uint8_t *crop, struct error *err)
+{
+    const struct filter *filter = &filters[p->interpolation];
+    struct geometry to;
+    geometry_init(image, p, &to);
+    struct axis columns = {0}, lines = {0};
+    uint8_t *rows = NULL;
+    enum error_code code =
+        axis_new(filter, image->width, to.width, to.left, p->width, &columns, err);
+    if (code == ERROR_NONE)
+        code = axis_new(filter, image->height, to.height, to.top, p->height, &lines, err);
+    if (code != ERROR_NONE)
+        goto out;
+    size_t first = lines.begin[0];
+    size_t last = lines.begin[p->height - 1] + lines.length[p->height - 1];
+    rows = malloc((last - first) * p->width * 3);
+    if (!rows) {
+        code = error_set(err, ERROR_MEMORY, "resize: out of memory");
+        goto out;
+    }
+    pass_horizontal(image, &columns, first, last, rows);
+    pass_vertical(rows, first, p->width, &lines, crop);
+out:
+    free(rows);
+    axis_free(&columns);
+    axis_free(&lines);
+    return code;
+}
+
+static void normalise(const uint8_t *crop, const struct preprocess *p, float *out)
+{
+    size_t area = p->width * p->height;
+    for (size_t c = 0; c < 3; c++) {
+        float table[256];
+        for (size_t v = 0; v < 256; v++)
+            table[v] = ((float)v / 255 - p->mean[c]) / p->std[c];
+        for (size_t i = 0; i < area; i++)
+            out[c * area + i] = table[crop[3 * i + c]];
+    }
+}
+
+enum error_code image_preprocess(const struct image *image, const struct preprocess *preprocess,
+                                 float *out, struct error *err)
+{
+    assert(image->width && image->height);
+    uint8_t *crop = malloc(preprocess->width * preprocess->height * 3);
+    if (!crop)
+        return error_set(err, ERROR_MEMORY, "preprocessing: out of memory");
+    enum error_code code = resize_and_crop(image, preprocess, crop, err);
+    if (code == ERROR_NONE)
+        normalise(crop, preprocess, out);
+    free(crop);
+    return code;
+}

@@ -1,0 +1,301 @@
+/* senet.c - the public interface: opening a model, contexts, running, top-k; see senet.h. */
+#include "senet.h"
+#include "arena.h"
+#include "checkpoint.h"
+#include "labels.h"
+#include "model_config.h"
+#include "network.h"
+#include "safetensors.h"
+#include <assert.h>
+#include <math.h>
+#include <nettle/sha2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SIDE_MIN 32
+#define SIDE_MAX 4096
+/* A larger batch runs in parts: four images reuse a layer's weights from the cache well enough,
+ * and activations of more would only cost memory. */
+#define IMAGES_AT_ONCE 4
+#define PATH_BYTES 4096
+
+struct senet {
+    struct senet_info info;
+    struct senet_block blocks[MAX_BLOCKS];
+    struct architecture net;
+    struct arena weights;
+    struct labels labels;
+    const struct kernels *kernels;
+};
+
+struct senet_context {
+    const struct senet *model;
+    size_t max_batch;
+    struct arena arena;
+    struct network_buffers buffers;
+};
+
+/* ---- opening ----------------------------------------------------------------------------- */
+
+static void hash(const struct safetensors *file, char out[65])
+{
+    size_t size;
+    const uint8_t *bytes = safetensors_bytes(file, &size);
+    struct sha256_ctx state;
+    uint8_t digest[SHA256_DIGEST_SIZE];
+    sha256_init(&state);
+    sha256_update(&state, size, bytes);
+    sha256_digest(&state, sizeof digest, digest);
+    for (size_t i = 0; i < sizeof digest; i++)
+        snprintf(out + 2 * i, 3, "%02x", digest[i]);
+}
+
+/* "weights/demo/" -> "demo", "x/model.safetensors" -> "model" */
+static void name_model(const char *path, char *out, size_t size)
+{
+    char *resolved = realpath(path, NULL);
+    const char *whole = resolved ? resolved : path, *slash = strrchr(whole, '/');
+    snprintf(out, size, "%s", slash ? slash + 1 : whole);
+    char *dot = strrchr(out, '.');
+    if (dot && strcmp(dot, ".safetensors") == 0)
+        *dot = 0;
+    free(resolved);
+}
+
+/* The name its authors would give it: seresnet50, seresnext101_32x4d, ... */
+static void derive_architecture(const struct architecture *net, char *out, size_t size)
+{
+    const struct conv *conv2 = &net->blocks[0].conv2;
+    const char *se = net->blocks[0].has_se ? "se" : "";
+    const char *legacy = net->legacy ? "legacy_" : "";
+    size_t depth = 3 * net->block_count + 2;
+    if (conv2->groups == 1)
+        snprintf(out, size, "%s%sresnet%zu", legacy, se, depth);
+    else
+        snprintf(out, size, "%s%sresnext%zu_%zux%zud", legacy, se, depth, conv2->groups,
+                 conv2->out / conv2->groups);
+}
+
+static void describe_blocks(struct senet *model)
+{
+    size_t count = 0, offset = 0;
+    for (size_t i = 0; i < model->net.block_count; i++) {
+        const struct block *block = &model->net.blocks[i];
+        if (!block->has_se)
+            continue;
+        struct senet_block *out = &model->blocks[count++];
+        *out = (struct senet_block){.stage = block->stage + 2,
+                                    .block = block->index + 1,
+                                    .channels = block->conv3.out,
+                                    .reduced = block->fc1.out,
+                                    .offset = offset};
+        snprintf(out->name, sizeof out->name, "layer%zu.%zu", block->stage + 1, block->index);
+        snprintf(out->paper_name, sizeof out->paper_name, "SE_%zu_%zu", out->stage, out->block);
+        offset += block->conv3.out;
+    }
+    model->info.blocks = count;
+    model->info.excitation_floats = offset;
+}
+
+static void describe(struct senet *model, const char *path, const struct model_config *config)
+{
+    struct senet_info *info = &model->info;
+    const struct architecture *net = &model->net;
+    name_model(path, info->name, sizeof info->name);
+    if (config->architecture[0])
+        snprintf(info->architecture, sizeof info->architecture, "%s", config->architecture);
+    else
+        derive_architecture(net, info->architecture, sizeof info->architecture);
+    snprintf(info->layout, sizeof info->layout, "%s", net->legacy ? "legacy" : "timm");
+    info->precision = "fp32";
+    info->kernels = model->kernels->name;
+    info->classes = net->fc.out;
+    info->residual_blocks = net->block_count;
+    info->cardinality = net->blocks[0].conv2.groups;
+    info->parameters = net->parameters;
+    info->packed_bytes = model->weights.size;
+    info->preprocess = config->preprocess;
+    info->multiply_adds =
+        network_multiply_adds(net, config->preprocess.height, config->preprocess.width);
+    describe_blocks(model);
+}
+
+static enum error_code load_weights(struct senet *model, const char *path, struct error *err)
+{
+    struct safetensors *file;
+    TRY(safetensors_open(path, &file, err));
+    enum error_code code = checkpoint_load(file, &model->net, &model->weights, err);
+    if (code == ERROR_NONE)
+        hash(file, model->info.sha256);
+    safetensors_close(file);
+    return code;
+}
+
+/* Labels by falling priority: the option, the directory's labels.txt, ImageNet's for 1000
+ * classes, numbers. */
+static enum error_code load_labels(struct senet *model, const char *option, const char *directory,
+                                   struct error *err)
+{
+    char path[PATH_BYTES];
+    size_t classes = model->net.fc.out;
+    if (option)
+        return labels_read(option, classes, &model->labels, err);
+    snprintf(path, sizeof path, "%s/labels.txt", directory);
+    if (directory[0] && access(path, F_OK) == 0)
+        return labels_read(path, classes, &model->labels, err);
+    return classes == 1000 ? labels_imagenet(&model->labels, err)
+                           : labels_numbered(classes, &model->labels, err);
+}
+
+static enum error_code load(struct senet *model, const char *path,
+                            const struct senet_options *options, struct error *err)
+{
+    struct stat status;
+    char weights[PATH_BYTES], config_path[PATH_BYTES] = "", directory[PATH_BYTES] = "";
+    if (strlen(path) > sizeof weights - 32)
+        return error_set(err, ERROR_USAGE, "path of the weights is longer than %d bytes",
+                         PATH_BYTES - 32);
+    snprintf(weights, sizeof weights, "%s", path);
+    if (stat(path, &status) == 0 && S_ISDIR(status.st_mode)) {
+        snprintf(directory, sizeof directory, "%s", path);
+        snprintf(weights, sizeof weights, "%s/model.safetensors", directory);
+        snprintf(config_path, sizeof config_path, "%s/config.json", directory);
+    }
+    struct model_config config = {0};
+    preprocess_default(&config.preprocess);
+    if (config_path[0] && access(config_path, F_OK) == 0)
+        TRY(model_config_read(config_path, &config, err));
+    TRY(kernels_find(options ? options->kernels : NULL, &model->kernels, err));
+    TRY(load_weights(model, weights, err));
+    if (config.classes && config.classes != model->net.fc.out)
+        return error_set(err, ERROR_WEIGHTS,
+                         "%s: num_classes is %zu, but the classifier in %s has %zu rows",
+                         config_path, config.classes, weights, model->net.fc.out);
+    TRY(load_labels(model, options ? options->labels_path : NULL, directory, err));
+    describe(model, path, &config);
+    return ERROR_NONE;
+}
+
+enum error_code senet_open(const char *path, const struct senet_options *options,
+                           struct senet **out, struct error *err)
+{
+    struct senet *model = calloc(1, sizeof *model);
+    if (!model)
+        return error_set(err, ERROR_MEMORY, "%s: out of memory", path);
+    enum error_code code = load(model, path, options, err);
+    if (code != ERROR_NONE)
+        senet_close(model);
+    else
+        *out = model;
+    return code;
+}
+
+void senet_close(struct senet *model)
+{
+    if (!model)
+        return;
+    arena_free(&model->weights);
+    labels_free(&model->labels);
+    free(model);
+}
+
+const struct senet_info *senet_info(const struct senet *model)
+{
+    return &model->info;
+}
+
+const struct senet_block *senet_block(const struct senet *model, size_t index)
+{
+    assert(index < model->info.blocks);
+    return &model->blocks[index];
+}
+
+const char *senet_label(const struct senet *model, size_t index)
+{
+    assert(index < model->info.classes);
+    return model->labels.names[index];
+}
+
+/* ---- running ----------------------------------------------------------------------------- */
+
+enum error_code senet_context_new(const struct senet *model, size_t max_batch, size_t height,
+                                  size_t width, struct senet_context **out, struct error *err)
+{
+    if (max_batch == 0 || height < SIDE_MIN || height > SIDE_MAX || width < SIDE_MIN ||
+        width > SIDE_MAX)
+        return error_set(err, ERROR_USAGE,
+                         "batch %zu of %zu x %zu pixels: expected a batch of at least 1 and sides "
+                         "of %d to %d",
+                         max_batch, width, height, SIDE_MIN, SIDE_MAX);
+    struct senet_context *context = calloc(1, sizeof *context);
+    if (!context)
+        return error_set(err, ERROR_MEMORY, "context: out of memory");
+    context->model = model;
+    context->max_batch = max_batch;
+    context->buffers.height = height;
+    context->buffers.width = width;
+    context->buffers.images = max_batch < IMAGES_AT_ONCE ? max_batch : IMAGES_AT_ONCE;
+    network_layout(&model->net, model->kernels, &context->buffers, &context->arena);
+    enum error_code code = arena_commit(&context->arena, "activations", err);
+    if (code != ERROR_NONE) {
+        free(context);
+        return code;
+    }
+    network_layout(&model->net, model->kernels, &context->buffers, &context->arena);
+    *out = context;
+    return ERROR_NONE;
+}
+
+void senet_context_free(struct senet_context *context)
+{
+    if (!context)
+        return;
+    arena_free(&context->arena);
+    free(context);
+}
+
+size_t senet_context_bytes(const struct senet_context *context)
+{
+    return context->arena.size;
+}
+
+void senet_run(struct senet_context *context, size_t batch, const float *input, float *logits,
+               float *excitations)
+{
+    const struct senet *model = context->model;
+    const struct network_buffers *buffers = &context->buffers;
+    assert(batch >= 1 && batch <= context->max_batch);
+    size_t stride = model->info.excitation_floats;
+    for (size_t done = 0; done < batch; done += buffers->images) {
+        size_t images = batch - done < buffers->images ? batch - done : buffers->images;
+        network_forward(&model->net, model->kernels, buffers, images,
+                        input + done * 3 * buffers->height * buffers->width,
+                        logits + done * model->net.fc.out,
+                        excitations ? excitations + done * stride : NULL, stride);
+    }
+}
+
+void senet_top_k(const float *logits, size_t classes, size_t k, struct senet_top *top)
+{
+    assert(k <= classes);
+    size_t filled = 0;
+    for (size_t i = 0; i < classes; i++) {
+        size_t place = filled;
+        while (place > 0 && logits[i] > top[place - 1].logit)
+            place--;
+        if (place >= k)
+            continue;
+        filled += filled < k;
+        memmove(top + place + 1, top + place, (filled - place - 1) * sizeof *top);
+        top[place] = (struct senet_top){.index = i, .logit = logits[i]};
+    }
+    double sum = 0;
+    for (size_t i = 0; i < classes && k; i++)
+        sum += exp((double)logits[i] - (double)top[0].logit);
+    for (size_t i = 0; i < k; i++)
+        top[i].probability =
+            (float)(exp((double)top[i].logit - (double)top[0].logit) / sum);
+}
