@@ -131,6 +131,7 @@ def pictures():
     jpeg("rgb_components", small, keep_rgb=True)
     jpeg("restarts", small, restart_marker_blocks=3)
     jpeg("low_quality", small, quality=15)
+    jpeg("cmyk", small.convert("CMYK"))
     for orientation in range(1, 9):
         endian = "<" if orientation % 2 else ">"
         content = turned(cut("cat", whole, (48, 32)), orientation, endian)
@@ -163,12 +164,16 @@ def pictures():
     add("rgb16.png", "png", True, png(deep, 2))
     add("rgba16.png", "png", True, png(deep_alpha, 6))
     add("gray16.png", "png", True, png(deep[:, :, :1], 0))
+    sideways = Image.Exif()
+    sideways[0x0112] = 6
+    add("exif6.png", "png", True, saved(cat, "PNG", exif=sideways))
     add("interlaced.png", "png", True, png(np.asarray(cat), 2, interlaced=True))
     rows, columns = np.mgrid[0:97, 0:129]
     rings = 127.5 + 127.5 * np.cos((rows**2 + columns**2) / 60.0)
     add("rings.png", "png", True, saved(Image.fromarray(rings.astype(np.uint8)), "PNG"))
 
     add("rgb.bmp", "bmp", True, saved(cat, "BMP"))
+    add("bilevel.bmp", "bmp", True, saved(cup.convert("1"), "BMP"))
     add("palette.bmp", "bmp", True, saved(sixteen, "BMP"))
     add("gray.bmp", "bmp", True, saved(cup.convert("L"), "BMP"))
     add("rgba.bmp", "bmp", True, saved(rgba, "BMP"))
@@ -248,9 +253,11 @@ PROTOCOLS = {
     ],
 }
 SOME = [(64, 64, 0.875, "bicubic", "center")]
-for one in "gray progressive sampling444 sampling422 sampling420 rgb_components restarts".split():
+for one in "gray progressive sampling444 sampling422 sampling420 rgb_components".split():
     PROTOCOLS[f"{one}.jpg"] = SOME
-PROTOCOLS["low_quality.jpg"] = PROTOCOLS["palette.png"] = PROTOCOLS["la.png"] = SOME
+for one in "restarts low_quality cmyk".split():
+    PROTOCOLS[f"{one}.jpg"] = SOME
+PROTOCOLS["palette.png"] = PROTOCOLS["la.png"] = SOME
 PROTOCOLS["rgba.png"] = PROTOCOLS["rgb16.png"] = SOME
 for one in range(1, 9):
     PROTOCOLS[f"exif{one}.jpg"] = [(32, 32, 0.9, "bilinear", "center")]
