@@ -1,0 +1,173 @@
+/* attention.c - see attention.h.
+ *
+ * Kept vectors are a ring of ATTENTION_IMAGES rows. Row and request numbers count up for ever and
+ * are taken modulo the ring's size; an entry whose number has been lapped is gone. A request is
+ * begun when its id differs from the last one's, or its position does not go up.
+ */
+#include "attention.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct kept_request {
+    char id[ATTENTION_ID_BYTES];
+    uint64_t first; /* row number of its first image */
+    size_t images;
+};
+
+struct attention {
+    size_t floats;
+    pthread_mutex_t mutex; /* guards all below */
+    uint64_t images;
+    double *mean, *squares; /* [floats], squares: sum of squared distances from the mean */
+    float *least, *most;    /* [floats] */
+    struct kept_request requests[ATTENTION_REQUESTS];
+    uint64_t request_count;             /* ever */
+    size_t positions[ATTENTION_IMAGES]; /* of the row's image within its request */
+    float *rows;                        /* [ATTENTION_IMAGES][floats] */
+};
+
+enum error_code attention_new(size_t floats, struct attention **out, struct error *err)
+{
+    struct attention *attention = calloc(1, sizeof *attention);
+    size_t room = floats > 0 ? floats : 1;
+    if (attention == NULL)
+        return error_set(err, ERROR_MEMORY, "no memory for the excitation statistics");
+    attention->floats = floats;
+    attention->mean = calloc(room, sizeof(double));
+    attention->squares = calloc(room, sizeof(double));
+    attention->least = calloc(room, sizeof(float));
+    attention->most = calloc(room, sizeof(float));
+    attention->rows = calloc(ATTENTION_IMAGES * room, sizeof(float));
+    pthread_mutex_init(&attention->mutex, NULL);
+    if (attention->mean == NULL || attention->squares == NULL || attention->least == NULL ||
+        attention->most == NULL || attention->rows == NULL) {
+        attention_free(attention);
+        return error_set(err, ERROR_MEMORY, "no memory for the excitation statistics");
+    }
+    *out = attention;
+    return ERROR_NONE;
+}
+
+void attention_free(struct attention *attention)
+{
+    if (attention == NULL)
+        return;
+    pthread_mutex_destroy(&attention->mutex);
+    free(attention->mean);
+    free(attention->squares);
+    free(attention->least);
+    free(attention->most);
+    free(attention->rows);
+    free(attention);
+}
+
+/* Welford's update of every gate. */
+static void count_image(struct attention *attention, const float *excitations)
+{
+    double *restrict mean = attention->mean, *restrict squares = attention->squares;
+    float *restrict least = attention->least, *restrict most = attention->most;
+    bool first = attention->images++ == 0;
+    double share = 1.0 / (double)attention->images;
+    for (size_t i = 0; i < attention->floats; i++) {
+        double distance = (double)excitations[i] - mean[i];
+        mean[i] += distance * share;
+        squares[i] += distance * ((double)excitations[i] - mean[i]);
+        least[i] = first || excitations[i] < least[i] ? excitations[i] : least[i];
+        most[i] = first || excitations[i] > most[i] ? excitations[i] : most[i];
+    }
+}
+
+static struct kept_request *request_at(struct attention *attention, uint64_t number)
+{
+    return &attention->requests[number % ATTENTION_REQUESTS];
+}
+
+/* The entry that the next image of this request belongs to. */
+static struct kept_request *open_request(struct attention *attention, const char *id,
+                                         size_t position, uint64_t row)
+{
+    if (attention->request_count > 0) {
+        struct kept_request *last = request_at(attention, attention->request_count - 1);
+        size_t before = attention->positions[(row - 1) % ATTENTION_IMAGES];
+        if (strcmp(last->id, id) == 0 && before < position)
+            return last;
+    }
+    struct kept_request *request = request_at(attention, attention->request_count++);
+    *request = (struct kept_request){.first = row};
+    strncpy(request->id, id, sizeof request->id - 1);
+    return request;
+}
+
+void attention_add(struct attention *attention, const char *id, size_t position,
+                   const float *excitations)
+{
+    pthread_mutex_lock(&attention->mutex);
+    uint64_t row = attention->images; /* every image ever counted had a row */
+    open_request(attention, id, position, row)->images++;
+    attention->positions[row % ATTENTION_IMAGES] = position;
+    if (attention->floats > 0)
+        memcpy(attention->rows + row % ATTENTION_IMAGES * attention->floats, excitations,
+               attention->floats * sizeof(float));
+    count_image(attention, excitations);
+    pthread_mutex_unlock(&attention->mutex);
+}
+
+uint64_t attention_statistics(struct attention *attention, size_t offset, size_t count,
+                              double *mean, double *deviation, float *least, float *most)
+{
+    pthread_mutex_lock(&attention->mutex);
+    uint64_t images = attention->images;
+    for (size_t i = 0; images > 0 && i < count; i++) {
+        if (mean != NULL)
+            mean[i] = attention->mean[offset + i];
+        if (deviation != NULL)
+            deviation[i] = sqrt(attention->squares[offset + i] / (double)images);
+        if (least != NULL)
+            least[i] = attention->least[offset + i];
+        if (most != NULL)
+            most[i] = attention->most[offset + i];
+    }
+    pthread_mutex_unlock(&attention->mutex);
+    return images;
+}
+
+/* The newest entry with this id that is complete, or NULL. */
+static const struct kept_request *find_request(struct attention *attention, const char *id)
+{
+    uint64_t kept = attention->request_count < ATTENTION_REQUESTS ? attention->request_count
+                                                                  : ATTENTION_REQUESTS;
+    for (uint64_t back = 1; back <= kept; back++) {
+        const struct kept_request *request = request_at(attention, attention->request_count - back);
+        if (request->first + ATTENTION_IMAGES < attention->images)
+            return NULL; /* this one and all before it were lapped */
+        if (strcmp(request->id, id) == 0)
+            return request;
+    }
+    return NULL;
+}
+
+size_t attention_find(struct attention *attention, const char *id, size_t *positions,
+                      float **vectors)
+{
+    size_t floats = attention->floats, images = 0;
+    *vectors = NULL;
+    pthread_mutex_lock(&attention->mutex);
+    const struct kept_request *request = find_request(attention, id);
+    if (request != NULL && request->images <= ATTENTION_IMAGES)
+        *vectors = calloc(request->images * floats + 1, sizeof(float));
+    if (*vectors != NULL) {
+        images = request->images;
+        for (size_t i = 0; i < images; i++) {
+            size_t row = (size_t)((request->first + i) % ATTENTION_IMAGES);
+            positions[i] = attention->positions[row];
+            if (floats > 0)
+                memcpy(*vectors + i * floats, attention->rows + row * floats,
+                       floats * sizeof(float));
+        }
+    }
+    pthread_mutex_unlock(&attention->mutex);
+    return images;
+}

@@ -1,0 +1,452 @@
+/* batch.c - see batch.h.
+ *
+ * An image's way: `encoded` list -> decoder -> `ready` list -> worker -> its job. Both lists are
+ * first in, first out, under one mutex that is held for a few pointer moves only. Network inputs
+ * live in slots that are allocated once and used again, the most recent first, because fresh
+ * pages are dear. A decoder takes its slot before it decodes: where the workers lag, decoders
+ * sleep instead of piling up pixels.
+ */
+#include "batch.h"
+#include "monotonic.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct list {
+    struct batch_image *first, **end;
+};
+
+struct worker {
+    struct batch *batch;
+    struct senet_context *context;
+    struct batch_image **taken; /* [max_batch] */
+    float *input;               /* [max_batch][3][height][width] */
+    float *logits;              /* [max_batch][classes] */
+    float *excitations;         /* [max_batch][excitation_floats] */
+};
+
+struct batch {
+    const struct senet *model;
+    const struct senet_info *info;
+    struct batch_options options;
+    size_t input_floats; /* of one image */
+
+    pthread_mutex_t mutex; /* guards all below */
+    pthread_cond_t encoded_or_slot, ready_or_end, progress;
+    struct list encoded, ready;
+    float **free_slots; /* [free_count], a stack */
+    size_t free_count;
+    size_t waiting; /* images in either list or being decoded */
+    size_t jobs;    /* in flight */
+    size_t warm;    /* workers that came up */
+    int64_t service_ns;
+    uint64_t runs;
+    struct error failure; /* of a worker's start */
+    bool closed, stopping;
+
+    float *slot_memory;
+    struct worker *workers; /* [options.workers] */
+    pthread_t *threads;     /* [thread_count], decoders first */
+    size_t thread_count;
+};
+
+static void list_push(struct list *list, struct batch_image *image)
+{
+    image->next = NULL;
+    *list->end = image;
+    list->end = &image->next;
+}
+
+static struct batch_image *list_pop(struct list *list)
+{
+    struct batch_image *image = list->first;
+    list->first = image->next;
+    if (list->first == NULL)
+        list->end = &list->first;
+    return image;
+}
+
+/* The image is done with, well or not; the caller does not touch it again. */
+static void finish(struct batch *batch, struct batch_image *image)
+{
+    struct job *job = image->job;
+    if (atomic_fetch_sub(&job->left, 1) != 1)
+        return;
+    job->done(job);
+    pthread_mutex_lock(&batch->mutex);
+    if (--batch->jobs == 0)
+        pthread_cond_broadcast(&batch->progress);
+    pthread_mutex_unlock(&batch->mutex);
+}
+
+/* ---- decoders -------------------------------------------------------------------------------- */
+
+static void decode(const struct batch *batch, struct batch_image *image)
+{
+    struct image pixels = {0};
+    if (image->error.code != ERROR_NONE)
+        return; /* so the submitter wants it */
+    int64_t begin = monotonic_ns();
+    image->queue_ns = begin - image->since_ns;
+    if (image_decode(image->bytes, image->size, batch->options.max_pixels, &pixels,
+                     &image->error) != ERROR_NONE)
+        return;
+    int64_t decoded = monotonic_ns();
+    image->decode_ns = decoded - begin;
+    image->format = pixels.format;
+    image->width = pixels.width;
+    image->height = pixels.height;
+    enum error_code code =
+        image_preprocess(&pixels, &batch->info->preprocess, image->input, &image->error);
+    assert(code == image->error.code);
+    (void)code;
+    image_free(&pixels);
+    image->since_ns = monotonic_ns();
+    image->preprocess_ns = image->since_ns - decoded;
+}
+
+static void *decoder_main(void *argument)
+{
+    struct batch *batch = argument;
+    pthread_mutex_lock(&batch->mutex);
+    for (;;) {
+        while (!batch->stopping && (batch->encoded.first == NULL || batch->free_count == 0))
+            pthread_cond_wait(&batch->encoded_or_slot, &batch->mutex);
+        if (batch->stopping)
+            break;
+        struct batch_image *image = list_pop(&batch->encoded);
+        image->input = batch->free_slots[--batch->free_count];
+        pthread_mutex_unlock(&batch->mutex);
+        decode(batch, image);
+        pthread_mutex_lock(&batch->mutex);
+        if (image->error.code == ERROR_NONE) {
+            list_push(&batch->ready, image);
+            pthread_cond_signal(&batch->ready_or_end);
+            continue;
+        }
+        batch->free_slots[batch->free_count++] = image->input;
+        batch->waiting--;
+        pthread_mutex_unlock(&batch->mutex);
+        finish(batch, image);
+        pthread_mutex_lock(&batch->mutex);
+    }
+    pthread_mutex_unlock(&batch->mutex);
+    return NULL;
+}
+
+/* ---- workers --------------------------------------------------------------------------------- */
+
+static void free_slots(struct batch *batch, struct batch_image **images, size_t count)
+{
+    pthread_mutex_lock(&batch->mutex);
+    for (size_t i = 0; i < count; i++)
+        batch->free_slots[batch->free_count++] = images[i]->input;
+    pthread_cond_broadcast(&batch->encoded_or_slot);
+    pthread_mutex_unlock(&batch->mutex);
+}
+
+/* Runs the network on the images taken and fills their results. Returns the run's time. */
+static int64_t run(struct worker *worker, size_t count)
+{
+    struct batch *batch = worker->batch;
+    struct batch_image **taken = worker->taken;
+    size_t classes = batch->info->classes, gates = batch->info->excitation_floats;
+    const float *input = taken[0]->input;
+    if (count > 1) {
+        for (size_t i = 0; i < count; i++)
+            memcpy(worker->input + i * batch->input_floats, taken[i]->input,
+                   batch->input_floats * sizeof(float));
+        free_slots(batch, taken, count);
+        input = worker->input;
+    }
+    int64_t begin = monotonic_ns();
+    senet_run(worker->context, count, input, worker->logits, worker->excitations);
+    int64_t spent = monotonic_ns() - begin;
+    if (count == 1)
+        free_slots(batch, taken, 1);
+    for (size_t i = 0; i < count; i++) {
+        memcpy(taken[i]->logits, worker->logits + i * classes, classes * sizeof(float));
+        memcpy(taken[i]->excitations, worker->excitations + i * gates, gates * sizeof(float));
+        taken[i]->queue_ns += begin - taken[i]->since_ns;
+        taken[i]->inference_ns = spent;
+        taken[i]->batch_size = count;
+    }
+    return spent;
+}
+
+/* Allocates the worker's own memory, in its own thread so that it is local to it, and runs once so
+ * that the first request finds everything touched. */
+static enum error_code warm_up(struct worker *worker, struct error *err)
+{
+    struct batch *batch = worker->batch;
+    const struct senet_info *info = batch->info;
+    size_t most = batch->options.max_batch;
+    worker->taken = calloc(most, sizeof *worker->taken);
+    worker->input = calloc(most * batch->input_floats, sizeof(float));
+    worker->logits = calloc(most * info->classes, sizeof(float));
+    worker->excitations = calloc(most * info->excitation_floats + 1, sizeof(float));
+    if (worker->taken == NULL || worker->input == NULL || worker->logits == NULL ||
+        worker->excitations == NULL)
+        return error_set(err, ERROR_MEMORY, "no memory for a worker with batches of %zu", most);
+    TRY(senet_context_new(batch->model, most, info->preprocess.height, info->preprocess.width,
+                          &worker->context, err));
+    int64_t begin = monotonic_ns();
+    senet_run(worker->context, 1, worker->input, worker->logits, worker->excitations);
+    int64_t spent = monotonic_ns() - begin;
+    pthread_mutex_lock(&batch->mutex);
+    batch->service_ns = spent;
+    batch->warm++;
+    pthread_cond_broadcast(&batch->progress);
+    pthread_mutex_unlock(&batch->mutex);
+    return ERROR_NONE;
+}
+
+/* Takes what is ready, up to max_batch; 0 at the end. Called and left with the mutex held. */
+static size_t take(struct worker *worker)
+{
+    struct batch *batch = worker->batch;
+    while (!batch->stopping && batch->ready.first == NULL)
+        pthread_cond_wait(&batch->ready_or_end, &batch->mutex);
+    if (batch->stopping)
+        return 0;
+    size_t count = 0;
+    batch->runs++;
+    while (count < batch->options.max_batch && batch->ready.first != NULL) {
+        worker->taken[count] = list_pop(&batch->ready);
+        worker->taken[count++]->run = batch->runs;
+    }
+    batch->waiting -= count;
+    return count;
+}
+
+static void *worker_main(void *argument)
+{
+    struct worker *worker = argument;
+    struct batch *batch = worker->batch;
+    struct error err = {0};
+    if (warm_up(worker, &err) != ERROR_NONE) {
+        pthread_mutex_lock(&batch->mutex);
+        batch->failure = err;
+        pthread_cond_broadcast(&batch->progress);
+        pthread_mutex_unlock(&batch->mutex);
+        return NULL;
+    }
+    pthread_mutex_lock(&batch->mutex);
+    for (size_t count; (count = take(worker)) != 0;) {
+        pthread_mutex_unlock(&batch->mutex);
+        int64_t spent = run(worker, count);
+        for (size_t i = 0; i < count; i++)
+            finish(batch, worker->taken[i]);
+        pthread_mutex_lock(&batch->mutex);
+        batch->service_ns += (spent / (int64_t)count - batch->service_ns) / 8;
+    }
+    pthread_mutex_unlock(&batch->mutex);
+    return NULL;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static enum error_code allocate(struct batch *batch, struct error *err)
+{
+    const struct batch_options *options = &batch->options;
+    size_t slots = options->decoders + options->workers * options->max_batch;
+    if (slots > options->max_waiting + options->workers)
+        slots = options->max_waiting + options->workers;
+    batch->workers = calloc(options->workers, sizeof *batch->workers);
+    batch->threads = calloc(options->workers + options->decoders, sizeof *batch->threads);
+    batch->free_slots = calloc(slots, sizeof *batch->free_slots);
+    batch->slot_memory = calloc(slots * batch->input_floats, sizeof(float));
+    if (batch->workers == NULL || batch->threads == NULL || batch->free_slots == NULL ||
+        batch->slot_memory == NULL)
+        return error_set(err, ERROR_MEMORY, "no memory for %zu network inputs", slots);
+    for (size_t i = 0; i < slots; i++)
+        batch->free_slots[i] = batch->slot_memory + i * batch->input_floats;
+    batch->free_count = slots;
+    for (size_t i = 0; i < options->workers; i++)
+        batch->workers[i].batch = batch;
+    return ERROR_NONE;
+}
+
+static enum error_code start_thread(struct batch *batch, const char *name, void *(*body)(void *),
+                                    void *argument, struct error *err)
+{
+    pthread_t *thread = &batch->threads[batch->thread_count];
+    int failure = pthread_create(thread, NULL, body, argument);
+    if (failure != 0)
+        return error_set(err, ERROR_MEMORY, "cannot start thread %s: %s", name, strerror(failure));
+    pthread_setname_np(*thread, name);
+    batch->thread_count++;
+    return ERROR_NONE;
+}
+
+static enum error_code start_threads(struct batch *batch, struct error *err)
+{
+    for (size_t i = 0; i < batch->options.decoders; i++)
+        TRY(start_thread(batch, "senetd-decode", decoder_main, batch, err));
+    for (size_t i = 0; i < batch->options.workers; i++)
+        TRY(start_thread(batch, "senetd-infer", worker_main, &batch->workers[i], err));
+    pthread_mutex_lock(&batch->mutex);
+    while (batch->warm < batch->options.workers && batch->failure.code == ERROR_NONE)
+        pthread_cond_wait(&batch->progress, &batch->mutex);
+    struct error failure = batch->failure;
+    pthread_mutex_unlock(&batch->mutex);
+    if (failure.code != ERROR_NONE)
+        return error_set(err, failure.code, "%s", failure.message);
+    return ERROR_NONE;
+}
+
+enum error_code batch_start(const struct senet *model, const struct batch_options *options,
+                            struct batch **out, struct error *err)
+{
+    assert(options->workers > 0 && options->decoders > 0 && options->max_batch > 0);
+    struct batch *batch = calloc(1, sizeof *batch);
+    if (batch == NULL)
+        return error_set(err, ERROR_MEMORY, "no memory for the queue");
+    batch->model = model;
+    batch->info = senet_info(model);
+    batch->options = *options;
+    batch->input_floats = 3 * batch->info->preprocess.height * batch->info->preprocess.width;
+    batch->encoded.end = &batch->encoded.first;
+    batch->ready.end = &batch->ready.first;
+    pthread_mutex_init(&batch->mutex, NULL);
+    pthread_cond_init(&batch->encoded_or_slot, NULL);
+    pthread_cond_init(&batch->ready_or_end, NULL);
+    pthread_cond_init(&batch->progress, NULL);
+    enum error_code code = allocate(batch, err);
+    if (code == ERROR_NONE)
+        code = start_threads(batch, err);
+    if (code != ERROR_NONE) {
+        batch_stop(batch);
+        return code;
+    }
+    *out = batch;
+    return ERROR_NONE;
+}
+
+enum error_code batch_job_new(const struct batch *batch, size_t count, struct job **out,
+                              struct error *err)
+{
+    size_t classes = batch->info->classes, floats = classes + batch->info->excitation_floats;
+    struct job *job = calloc(1, sizeof *job);
+    if (job == NULL)
+        return error_set(err, ERROR_MEMORY, "no memory for a request of %zu images", count);
+    job->count = count;
+    job->images = calloc(count, sizeof *job->images);
+    job->results = malloc(count * floats * sizeof(float));
+    if (job->images == NULL || job->results == NULL) {
+        batch_job_free(job);
+        return error_set(err, ERROR_MEMORY, "no memory for a request of %zu images", count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        job->images[i].job = job;
+        job->images[i].logits = job->results + i * floats;
+        job->images[i].excitations = job->results + i * floats + classes;
+    }
+    *out = job;
+    return ERROR_NONE;
+}
+
+void batch_job_free(struct job *job)
+{
+    if (job == NULL)
+        return;
+    free(job->images);
+    free(job->results);
+    free(job);
+}
+
+enum error_code batch_submit(struct batch *batch, struct job *job, struct error *err)
+{
+    assert(job->count > 0);
+    if (job->count > batch->options.max_waiting)
+        return error_set(err, ERROR_TOO_LARGE, "%zu images in one request, the queue holds %zu",
+                         job->count, batch->options.max_waiting);
+    atomic_store(&job->left, job->count);
+    int64_t now = monotonic_ns();
+    pthread_mutex_lock(&batch->mutex);
+    size_t waiting = batch->waiting;
+    bool closed = batch->closed;
+    if (!closed && job->count <= batch->options.max_waiting - waiting) {
+        batch->waiting += job->count;
+        batch->jobs++;
+        for (size_t i = 0; i < job->count; i++) {
+            job->images[i].since_ns = now;
+            list_push(&batch->encoded, &job->images[i]);
+        }
+        pthread_cond_broadcast(&batch->encoded_or_slot);
+        pthread_mutex_unlock(&batch->mutex);
+        return ERROR_NONE;
+    }
+    pthread_mutex_unlock(&batch->mutex);
+    if (closed)
+        return error_set(err, ERROR_UNAVAILABLE, "the server is shutting down");
+    return error_set(err, ERROR_UNAVAILABLE, "%zu images are waiting, the queue holds %zu", waiting,
+                     batch->options.max_waiting);
+}
+
+unsigned batch_retry_after(struct batch *batch)
+{
+    pthread_mutex_lock(&batch->mutex);
+    double ns = (double)batch->waiting * (double)batch->service_ns / (double)batch->options.workers;
+    pthread_mutex_unlock(&batch->mutex);
+    double seconds = ns / 1e9 + 1;
+    return seconds < 120 ? (unsigned)seconds : 120;
+}
+
+size_t batch_waiting(struct batch *batch)
+{
+    pthread_mutex_lock(&batch->mutex);
+    size_t waiting = batch->waiting;
+    pthread_mutex_unlock(&batch->mutex);
+    return waiting;
+}
+
+void batch_close(struct batch *batch)
+{
+    pthread_mutex_lock(&batch->mutex);
+    batch->closed = true;
+    pthread_mutex_unlock(&batch->mutex);
+}
+
+void batch_drain(struct batch *batch)
+{
+    pthread_mutex_lock(&batch->mutex);
+    while (batch->jobs > 0)
+        pthread_cond_wait(&batch->progress, &batch->mutex);
+    pthread_mutex_unlock(&batch->mutex);
+}
+
+void batch_stop(struct batch *batch)
+{
+    if (batch == NULL)
+        return;
+    batch_close(batch);
+    batch_drain(batch);
+    pthread_mutex_lock(&batch->mutex);
+    batch->stopping = true;
+    pthread_cond_broadcast(&batch->encoded_or_slot);
+    pthread_cond_broadcast(&batch->ready_or_end);
+    pthread_mutex_unlock(&batch->mutex);
+    for (size_t i = 0; i < batch->thread_count; i++)
+        pthread_join(batch->threads[i], NULL);
+    for (size_t i = 0; batch->workers != NULL && i < batch->options.workers; i++) {
+        struct worker *worker = &batch->workers[i];
+        senet_context_free(worker->context);
+        free(worker->taken);
+        free(worker->input);
+        free(worker->logits);
+        free(worker->excitations);
+    }
+    pthread_cond_destroy(&batch->encoded_or_slot);
+    pthread_cond_destroy(&batch->ready_or_end);
+    pthread_cond_destroy(&batch->progress);
+    pthread_mutex_destroy(&batch->mutex);
+    free(batch->workers);
+    free(batch->threads);
+    free(batch->free_slots);
+    free(batch->slot_memory);
+    free(batch);
+}

@@ -1,0 +1,102 @@
+/* batch.h - from encoded images to logits and excitations, by two groups of threads.
+ *
+ * Decoders turn bytes into network inputs; workers run the network, each with its own context. A
+ * free worker takes what is ready at once, up to max_batch images, whosever they are; it never
+ * waits for more. Each image carries its own error, and one bad image spoils no other. The number
+ * of images that wait is bounded: beyond it batch_submit refuses.
+ *
+ * Knows nothing of HTTP. All functions are thread-safe unless noted.
+ */
+#ifndef SENETD_BATCH_H
+#define SENETD_BATCH_H
+
+#include "error.h"
+#include "image.h"
+#include "senet.h"
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct batch;
+struct job;
+
+/* One image of a job. */
+struct batch_image {
+    /* Set by the submitter, who keeps the bytes until done. An image whose error is set already
+     * is passed on as it is. */
+    const uint8_t *bytes; /* [size] */
+    size_t size;
+
+    /* Valid from done on; below `error` only where error.code is ERROR_NONE. */
+    struct error error;
+    enum image_format format;
+    size_t width, height; /* of the image as uploaded, pixels */
+    float *logits;        /* [classes] */
+    float *excitations;   /* [excitation_floats] */
+    int64_t decode_ns, preprocess_ns;
+    int64_t queue_ns;     /* waiting for a decoder, then for a worker */
+    int64_t inference_ns; /* of the whole run that carried this image */
+    size_t batch_size;    /* images in that run */
+    uint64_t run;         /* number of that run, from 1 */
+
+    /* The batch's own. */
+    struct job *job;
+    struct batch_image *next;
+    float *input;     /* a slot, [3][height][width] */
+    int64_t since_ns; /* of the present wait */
+};
+
+/* The images of one request. done is called exactly once, by one of the batch's threads, when the
+ * last image is finished, and is the batch's last touch of the job: done may pass it to another
+ * thread that frees it. done must not block for long. */
+struct job {
+    struct batch_image *images; /* [count] */
+    size_t count;
+    void (*done)(struct job *job);
+    void *context; /* the submitter's */
+    atomic_size_t left;
+    float *results; /* all logits and excitations */
+};
+
+struct batch_options {
+    size_t workers, decoders; /* threads, at least 1 each */
+    size_t max_batch;         /* images in a run, at least 1 */
+    size_t max_waiting;       /* images accepted whose run has not begun */
+    size_t max_pixels;        /* of one image */
+};
+
+/* Starts the threads and returns once every worker has run the network once. The model must
+ * outlive the batch. Errors: ERROR_MEMORY, and those of senet_context_new. */
+enum error_code batch_start(const struct senet *model, const struct batch_options *options,
+                            struct batch **out, struct error *err) MUST_CHECK;
+
+/* A job with room for the results of count images; the caller sets bytes, size, done, context.
+ * Errors: ERROR_MEMORY. */
+enum error_code batch_job_new(const struct batch *batch, size_t count, struct job **out,
+                              struct error *err) MUST_CHECK;
+
+/* The job must not be in flight. Accepts NULL. */
+void batch_job_free(struct job *job);
+
+/* Hands the job over; done may be called before this returns. Errors: ERROR_UNAVAILABLE where the
+ * queue is too full for all its images, or closed; ERROR_TOO_LARGE where even an empty queue could
+ * not hold them. Then done is not called and the job stays the caller's. */
+enum error_code batch_submit(struct batch *batch, struct job *job, struct error *err) MUST_CHECK;
+
+/* Seconds after which a refused client may try again: the waiting images times the observed time
+ * of one, 1 to 120. */
+unsigned batch_retry_after(struct batch *batch);
+
+/* Images accepted whose run has not begun. */
+size_t batch_waiting(struct batch *batch);
+
+/* From now on batch_submit refuses. */
+void batch_close(struct batch *batch);
+
+/* Returns once no job is in flight: every done has returned. */
+void batch_drain(struct batch *batch);
+
+/* Closes, drains, joins the threads and frees. Once, by one thread. Accepts NULL. */
+void batch_stop(struct batch *batch);
+
+#endif

@@ -1,0 +1,49 @@
+/* exchange.h - one request and its answer, as the routes see them: no libmicrohttpd here.
+ *
+ * http.c creates it when the headers have arrived, fills the body, and frees it when the
+ * connection is done with the request. Until then it belongs to the HTTP thread, except while its
+ * job is in flight: then nobody touches it.
+ */
+#ifndef SENETD_EXCHANGE_H
+#define SENETD_EXCHANGE_H
+
+#include "attention.h"
+#include "batch.h"
+#include "body.h"
+#include "error.h"
+#include "query.h"
+#include "service.h"
+#include "upload.h"
+#include "writer.h"
+#include <stdint.h>
+
+struct route;
+
+struct exchange {
+    struct service *service;
+    const struct route *route; /* NULL where no route fits */
+
+    /* The request. */
+    char id[ATTENTION_ID_BYTES];
+    struct query_pair pairs[QUERY_MAX_PAIRS]; /* [pair_count] */
+    size_t pair_count;
+    const char *content_type; /* or NULL */
+    struct body body;
+    int64_t headers_ns, body_ns; /* CLOCK_MONOTONIC when the headers, the body were complete */
+
+    /* What the route's receive made of it. */
+    struct query query;
+    struct upload upload;
+    struct job *job;
+
+    /* The answer. */
+    struct writer out;
+    const char *out_type; /* of the content; a literal */
+    unsigned retry_after; /* seconds; 0 for no such header */
+};
+
+/* Takes the client's request id if it is 1 to 128 of [A-Za-z0-9._-], else makes a random one: it
+ * opens GET /se-weights?id=, so it must not be guessed. given may be NULL. */
+void exchange_set_id(struct exchange *exchange, const char *given);
+
+#endif

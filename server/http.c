@@ -1,0 +1,494 @@
+/* http.c - see http.h.
+ *
+ * libmicrohttpd calls on_request several times for a request: once with the headers, for each
+ * piece of the body, at its end, and after each resume. Where it stands is the exchange's phase.
+ * A request that is refused early (no such route, too large, loading) still has its body read and
+ * thrown away up to a ceiling, or the client would see a broken pipe instead of the status; one
+ * that asked with "Expect: 100-continue" is answered at once.
+ *
+ * The connection is suspended before its job is published; where the queue refuses, it is resumed
+ * at once, so that every upload leaves by the same second call. The queue's done callback only
+ * resumes. Only on_completed frees an exchange; it cannot run while suspended.
+ */
+#include "http.h"
+#include "exchange.h"
+#include "log.h"
+#include "monotonic.h"
+#include "routes.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_CONNECTIONS  1000
+#define IDLE_TIMEOUT_S   30
+#define CONNECTION_BYTES ((size_t)64 << 10) /* headers and one piece of a body */
+#define HARD_CEILING     2                  /* bodies are swallowed up to this many times the cap */
+#define UPLOAD_BUDGET    16 /* all bodies in memory together: this many times the cap */
+
+struct http {
+    struct service *service;
+    struct MHD_Daemon *daemon;
+    struct body_budget budget;
+    atomic_size_t active; /* requests that began and are not completed */
+    atomic_size_t silent; /* connections that have sent no request yet */
+};
+
+/* One connection; MHD keeps it as the socket's context. */
+struct peer {
+    char address[64];
+    bool spoke;
+};
+
+enum phase {
+    PHASE_RECEIVING, /* the body, if any */
+    PHASE_COMPUTING, /* the job is in flight, the connection suspended */
+    PHASE_ANSWERED,
+};
+
+/* An exchange with what only this file needs. */
+struct transfer {
+    struct exchange exchange; /* first: routes see only this */
+    struct http *http;
+    struct MHD_Connection *connection;
+    enum phase phase;
+    char *method, *path; /* for the log; owned */
+    unsigned method_bit; /* enum method, 0 for one we do not know */
+    bool path_known;
+    unsigned refused_status; /* 405 or 411, which no error code stands for */
+    struct error refusal;    /* decided before the body was read */
+    size_t received;         /* bytes of the body, kept or not */
+    unsigned status;         /* of the answer, 0 before */
+    size_t answer_bytes;
+};
+
+static const char *header(struct transfer *transfer, const char *name)
+{
+    return MHD_lookup_connection_value(transfer->connection, MHD_HEADER_KIND, name);
+}
+
+/* ---- the answer ------------------------------------------------------------------------------ */
+
+static void add_headers(struct transfer *transfer, struct MHD_Response *response, unsigned status)
+{
+    struct exchange *exchange = &transfer->exchange;
+    MHD_add_response_header(response, "X-Request-Id", exchange->id);
+    MHD_add_response_header(response, "Cache-Control", "no-store");
+    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    if (exchange->out_type != NULL)
+        MHD_add_response_header(response, "Content-Type", exchange->out_type);
+    if (status == 405 || transfer->method_bit == METHOD_OPTIONS) {
+        char allow[ROUTES_ALLOW_BYTES];
+        routes_allow(transfer->path, allow);
+        MHD_add_response_header(response, "Allow", allow);
+    }
+    if (exchange->retry_after > 0) {
+        char seconds[16];
+        snprintf(seconds, sizeof seconds, "%u", exchange->retry_after);
+        MHD_add_response_header(response, "Retry-After", seconds);
+    }
+    if (service_state(exchange->service) == SERVICE_DRAINING)
+        MHD_add_response_header(response, "Connection", "close");
+}
+
+/* The one way out: queues the exchange's content under that status. */
+static enum MHD_Result send_answer(struct transfer *transfer, unsigned status)
+{
+    static char no_memory[] = "{\"type\":\"urn:senetd:problem:out-of-memory\",\"title\":"
+                              "\"Service Unavailable\",\"status\":503}";
+    struct exchange *exchange = &transfer->exchange;
+    struct MHD_Response *response;
+    if (exchange->out.failed) {
+        status = 503;
+        exchange->retry_after = 1;
+        exchange->out_type = "application/problem+json";
+        transfer->answer_bytes = sizeof no_memory - 1;
+        response = MHD_create_response_from_buffer(sizeof no_memory - 1, no_memory,
+                                                   MHD_RESPMEM_PERSISTENT);
+    } else if (exchange->out.size == 0) {
+        response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    } else {
+        transfer->answer_bytes = exchange->out.size;
+        response = MHD_create_response_from_buffer_with_free_callback(exchange->out.size,
+                                                                      exchange->out.bytes, free);
+        if (response != NULL)
+            exchange->out = (struct writer){0}; /* the response owns the bytes now */
+    }
+    if (response == NULL)
+        return MHD_NO;
+    add_headers(transfer, response, status);
+    transfer->phase = PHASE_ANSWERED;
+    transfer->status = status;
+    enum MHD_Result queued = MHD_queue_response(transfer->connection, status, response);
+    MHD_destroy_response(response);
+    return queued;
+}
+
+static enum MHD_Result send_problem(struct transfer *transfer, const struct error *err)
+{
+    return send_answer(transfer, routes_problem(&transfer->exchange, err));
+}
+
+static enum MHD_Result send_refusal(struct transfer *transfer)
+{
+    struct exchange *exchange = &transfer->exchange;
+    if (transfer->refused_status == 0)
+        return send_problem(transfer, &transfer->refusal);
+    const char *name = transfer->refused_status == 405 ? "method-not-allowed" : "length-required";
+    return send_answer(transfer, routes_problem_as(exchange, transfer->refused_status, name,
+                                                   transfer->refusal.message));
+}
+
+/* ---- the headers ----------------------------------------------------------------------------- */
+
+static unsigned method_bit(const char *name)
+{
+    static const struct {
+        const char *name;
+        enum method bit;
+    } known[] = {{"GET", METHOD_GET},
+                 {"HEAD", METHOD_HEAD},
+                 {"POST", METHOD_POST},
+                 {"PUT", METHOD_PUT},
+                 {"OPTIONS", METHOD_OPTIONS}};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(name, known[i].name) == 0)
+            return known[i].bit;
+    return 0;
+}
+
+static enum MHD_Result take_pair(void *context, enum MHD_ValueKind kind, const char *key,
+                                 size_t key_size, const char *value, size_t value_size)
+{
+    struct transfer *transfer = context;
+    struct exchange *exchange = &transfer->exchange;
+    (void)kind;
+    if (strlen(key) != key_size || (value != NULL && strlen(value) != value_size))
+        error_set(&transfer->refusal, ERROR_USAGE, "the query holds a zero byte");
+    else if (exchange->pair_count == QUERY_MAX_PAIRS)
+        error_set(&transfer->refusal, ERROR_USAGE, "more than %d query keys", QUERY_MAX_PAIRS);
+    else
+        exchange->pairs[exchange->pair_count++] = (struct query_pair){key, value};
+    return transfer->refusal.code == ERROR_NONE ? MHD_YES : MHD_NO;
+}
+
+/* Finds the route, or what keeps it from being served: refusal, refused_status. */
+static void find_route(struct transfer *transfer)
+{
+    struct exchange *exchange = &transfer->exchange;
+    struct error *refusal = &transfer->refusal;
+    exchange->route = routes_find(transfer->path, transfer->method_bit, &transfer->path_known);
+    if (transfer->method_bit == METHOD_OPTIONS && strcmp(transfer->path, "*") == 0)
+        transfer->path_known = true;
+    if (!transfer->path_known) {
+        error_set(refusal, ERROR_NOT_FOUND, "no such path; GET / lists those that exist");
+    } else if (exchange->route == NULL && transfer->method_bit != METHOD_OPTIONS) {
+        char allow[ROUTES_ALLOW_BYTES];
+        routes_allow(transfer->path, allow);
+        transfer->refused_status = 405;
+        error_set(refusal, ERROR_USAGE, "this path takes %s", allow);
+    }
+}
+
+/* What the headers say about a body that is to come. */
+static void check_length(struct transfer *transfer)
+{
+    size_t cap = transfer->http->service->config->max_body;
+    bool uploads = transfer->method_bit == METHOD_POST || transfer->method_bit == METHOD_PUT;
+    const char *length = header(transfer, "Content-Length");
+    if (length != NULL && strtoull(length, NULL, 10) > cap) {
+        error_set(&transfer->refusal, ERROR_TOO_LARGE, "the body has %.20s bytes, at most %zu",
+                  length, cap);
+    } else if (uploads && length == NULL && header(transfer, "Transfer-Encoding") == NULL &&
+               transfer->refusal.code == ERROR_NONE) {
+        transfer->refused_status = 411;
+        error_set(&transfer->refusal, ERROR_USAGE, "neither Content-Length nor a chunked body");
+    }
+}
+
+static bool is_refused(const struct transfer *transfer)
+{
+    return transfer->refusal.code != ERROR_NONE;
+}
+
+/* Whether to answer before the body comes: the client asked, or would send more than we swallow. */
+static bool must_answer_now(struct transfer *transfer)
+{
+    const char *expect = header(transfer, "Expect"), *length = header(transfer, "Content-Length");
+    size_t ceiling = HARD_CEILING * transfer->http->service->config->max_body;
+    return is_refused(transfer) && ((expect != NULL && strcasecmp(expect, "100-continue") == 0) ||
+                                    (length != NULL && strtoull(length, NULL, 10) > ceiling));
+}
+
+static void note_peer(struct transfer *transfer)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(transfer->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct peer *peer = info != NULL ? info->socket_context : NULL;
+    if (peer != NULL && !peer->spoke) {
+        peer->spoke = true;
+        atomic_fetch_sub(&transfer->http->silent, 1);
+    }
+}
+
+static struct transfer *begin(struct http *http, struct MHD_Connection *connection,
+                              const char *path, const char *method)
+{
+    struct transfer *transfer = calloc(1, sizeof *transfer);
+    if (transfer == NULL)
+        return NULL;
+    transfer->http = http;
+    transfer->connection = connection;
+    transfer->exchange.service = http->service;
+    transfer->exchange.headers_ns = monotonic_ns();
+    transfer->method = strdup(method);
+    transfer->path = strdup(path);
+    if (transfer->method == NULL || transfer->path == NULL) {
+        free(transfer->method);
+        free(transfer->path);
+        free(transfer);
+        return NULL;
+    }
+    atomic_fetch_add(&http->active, 1);
+    note_peer(transfer);
+    transfer->method_bit = method_bit(method);
+    transfer->exchange.content_type = header(transfer, "Content-Type");
+    exchange_set_id(&transfer->exchange, header(transfer, "X-Request-Id"));
+    find_route(transfer);
+    const struct route *route = transfer->exchange.route;
+    if (!is_refused(transfer) && route != NULL && route->needs_model &&
+        service_state(http->service) == SERVICE_LOADING)
+        error_set(&transfer->refusal, ERROR_UNAVAILABLE, "the model is being loaded");
+    check_length(transfer);
+    MHD_get_connection_values_n(connection, MHD_GET_ARGUMENT_KIND, take_pair, transfer);
+    return transfer;
+}
+
+/* ---- the body -------------------------------------------------------------------------------- */
+
+/* A piece of the body. MHD_NO ends the connection: past the hard ceiling no answer can be sent. */
+static enum MHD_Result take_piece(struct transfer *transfer, const char *data, size_t size)
+{
+    struct exchange *exchange = &transfer->exchange;
+    size_t ceiling = HARD_CEILING * transfer->http->service->config->max_body;
+    transfer->received += size;
+    if (transfer->received > ceiling)
+        return MHD_NO;
+    if (is_refused(transfer) || exchange->route == NULL || exchange->route->receive == NULL)
+        return MHD_YES; /* nobody wants it */
+    struct body_budget *budget = &transfer->http->budget;
+    if (body_append(&exchange->body, budget, data, size, &transfer->refusal) != ERROR_NONE)
+        body_free(&exchange->body, budget);
+    return MHD_YES;
+}
+
+/* ---- computing ------------------------------------------------------------------------------- */
+
+/* On a thread of the batch: its last touch of the job. */
+static void on_done(struct job *job)
+{
+    struct transfer *transfer = job->context;
+    MHD_resume_connection(transfer->connection);
+}
+
+static enum MHD_Result compute(struct transfer *transfer)
+{
+    struct exchange *exchange = &transfer->exchange;
+    if (exchange->route->receive(exchange, &transfer->refusal) != ERROR_NONE)
+        return send_refusal(transfer);
+    exchange->job->context = transfer;
+    exchange->job->done = on_done;
+    transfer->phase = PHASE_COMPUTING;
+    MHD_suspend_connection(transfer->connection);
+    if (batch_submit(exchange->service->batch, exchange->job, &transfer->refusal) != ERROR_NONE)
+        MHD_resume_connection(transfer->connection);
+    return MHD_YES;
+}
+
+/* The request is complete. */
+static enum MHD_Result answer(struct transfer *transfer)
+{
+    struct exchange *exchange = &transfer->exchange;
+    exchange->body_ns = monotonic_ns();
+    if (is_refused(transfer))
+        return send_refusal(transfer);
+    if (transfer->method_bit == METHOD_OPTIONS)
+        return send_answer(transfer, 204);
+    if (exchange->route->receive != NULL)
+        return compute(transfer);
+    return send_answer(transfer, exchange->route->answer(exchange));
+}
+
+/* ---- libmicrohttpd's callbacks --------------------------------------------------------------- */
+
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection,
+                                  const char *path, const char *method, const char *version,
+                                  const char *data, size_t *size, void **state)
+{
+    struct transfer *transfer = *state;
+    size_t piece = *size;
+    (void)version;
+    if (transfer == NULL) {
+        *state = transfer = begin(context, connection, path, method);
+        if (transfer == NULL)
+            return MHD_NO;
+        return must_answer_now(transfer) ? send_refusal(transfer) : MHD_YES;
+    }
+    switch (transfer->phase) {
+    case PHASE_RECEIVING:
+        *size = 0;
+        return piece == 0 ? answer(transfer) : take_piece(transfer, data, piece);
+    case PHASE_COMPUTING:
+        if (is_refused(transfer))
+            return send_refusal(transfer);
+        return send_answer(transfer, transfer->exchange.route->answer(&transfer->exchange));
+    case PHASE_ANSWERED:
+        *size = 0;
+        break;
+    }
+    return MHD_YES;
+}
+
+static void log_request(const struct transfer *transfer, bool complete)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(transfer->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    const struct peer *peer = info != NULL ? info->socket_context : NULL;
+    log_access(&(struct log_access){
+        .client = peer != NULL ? peer->address : "-",
+        .method = transfer->method,
+        .path = transfer->path,
+        .id = transfer->exchange.id,
+        .status = complete ? transfer->status : 0,
+        .bytes_in = transfer->received,
+        .bytes_out = transfer->answer_bytes,
+        .images = transfer->exchange.upload.count,
+        .duration_ns = monotonic_ns() - transfer->exchange.headers_ns,
+    });
+}
+
+static void on_completed(void *context, struct MHD_Connection *connection, void **state,
+                         enum MHD_RequestTerminationCode how)
+{
+    struct transfer *transfer = *state;
+    struct http *http = context;
+    (void)connection;
+    if (transfer == NULL)
+        return;
+    log_request(transfer, how == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+    routes_release(&transfer->exchange);
+    writer_free(&transfer->exchange.out);
+    body_free(&transfer->exchange.body, &http->budget);
+    free(transfer->method);
+    free(transfer->path);
+    free(transfer);
+    *state = NULL;
+    atomic_fetch_sub(&http->active, 1);
+}
+
+static void name_peer(struct MHD_Connection *connection, char *out, size_t size)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *address = info != NULL ? info->client_addr : NULL;
+    socklen_t length = address != NULL && address->sa_family == AF_INET6
+                           ? (socklen_t)sizeof(struct sockaddr_in6)
+                           : (socklen_t)sizeof(struct sockaddr_in);
+    if (address == NULL ||
+        getnameinfo(address, length, out, (socklen_t)size, NULL, 0, NI_NUMERICHOST) != 0)
+        snprintf(out, size, "-");
+}
+
+static void on_connection(void *context, struct MHD_Connection *connection, void **socket_context,
+                          enum MHD_ConnectionNotificationCode what)
+{
+    struct http *http = context;
+    struct peer *peer = *socket_context;
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        peer = calloc(1, sizeof *peer);
+        if (peer != NULL) {
+            name_peer(connection, peer->address, sizeof peer->address);
+            atomic_fetch_add(&http->silent, 1);
+        }
+        *socket_context = peer;
+    } else if (peer != NULL) {
+        if (!peer->spoke)
+            atomic_fetch_sub(&http->silent, 1);
+        free(peer);
+        *socket_context = NULL;
+    }
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+enum error_code http_start(struct service *service, const struct listener *listener,
+                           struct http **out, struct error *err)
+{
+    struct http *http = calloc(1, sizeof *http);
+    if (http == NULL) {
+        close(listener->fd);
+        return error_set(err, ERROR_MEMORY, "no memory for the HTTP server");
+    }
+    http->service = service;
+    http->budget.cap = service->config->max_body;
+    http->budget.most = UPLOAD_BUDGET * service->config->max_body;
+    http->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, 0, NULL, NULL,
+        on_request, http, MHD_OPTION_LISTEN_SOCKET, listener->fd, MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES,
+        MHD_OPTION_END);
+    if (http->daemon == NULL) {
+        close(listener->fd);
+        free(http);
+        return error_set(err, ERROR_IO, "cannot start the HTTP server: %s", strerror(errno));
+    }
+    *out = http;
+    return ERROR_NONE;
+}
+
+static void pause_ms(long ms)
+{
+    nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
+}
+
+/* Closing a socket resets what waits in its backlog: wait until the HTTP thread has taken it. */
+void http_stop_accepting(struct http *http)
+{
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_LISTEN_FD);
+    struct pollfd backlog = {.fd = info != NULL ? info->listen_fd : -1, .events = POLLIN};
+    for (int i = 0; i < 100 && poll(&backlog, 1, 0) > 0; i++)
+        pause_ms(10);
+    MHD_socket socket = MHD_quiesce_daemon(http->daemon);
+    if (socket != MHD_INVALID_SOCKET)
+        close(socket);
+}
+
+void http_wait_idle(struct http *http, unsigned seconds)
+{
+    int64_t begin = monotonic_ns(), second = 1000000000;
+    for (;;) {
+        int64_t waited = monotonic_ns() - begin;
+        bool silent = atomic_load(&http->silent) > 0 && waited < second;
+        if ((atomic_load(&http->active) == 0 && !silent) || waited >= seconds * second)
+            return;
+        pause_ms(10);
+    }
+}
+
+void http_stop(struct http *http)
+{
+    if (http == NULL)
+        return;
+    MHD_stop_daemon(http->daemon);
+    free(http);
+}

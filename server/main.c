@@ -1,0 +1,240 @@
+/* main.c - commands and life cycle of senetd; the only file that exits.
+ *
+ * The daemon listens first and loads then, so that probes get an answer meanwhile. Signals are
+ * blocked in every thread and taken by sigwait here. SIGTERM or SIGINT: readiness goes off, the
+ * socket closes, what was accepted is answered, exit 0. A second signal exits at once.
+ */
+#include "attention.h"
+#include "batch.h"
+#include "classify.h"
+#include "config.h"
+#include "cpus.h"
+#include "describe.h"
+#include "http.h"
+#include "listener.h"
+#include "log.h"
+#include "monotonic.h"
+#include "service.h"
+
+#include <jansson.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define EXIT_USAGE 2
+/* Within the 30 s that Kubernetes leaves between SIGTERM and SIGKILL. */
+#define GRACE_S 25
+
+static sigset_t stop_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    return set;
+}
+
+/* Fresh pages are dear: let malloc keep what was freed instead of mapping it anew each time. */
+static void keep_memory(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, 256 << 20);
+}
+
+static enum error_code open_model(const struct config *config, struct senet **out,
+                                  struct error *err)
+{
+    const struct senet_options options = {.labels_path = config->labels,
+                                          .kernels = config->kernels};
+    return senet_open(config->weights, &options, out, err);
+}
+
+static enum error_code start_batch(const struct config *config, const struct senet *model,
+                                   struct batch **out, struct error *err)
+{
+    size_t cpus = cpus_available("");
+    const struct batch_options options = {
+        .workers = config->workers > 0 ? config->workers : cpus,
+        .decoders = config->decoders > 0 ? config->decoders : cpus,
+        .max_batch = config->max_batch,
+        .max_waiting = config->queue,
+        .max_pixels = config->max_pixels,
+    };
+    return batch_start(model, &options, out, err);
+}
+
+/* ---- the daemon ------------------------------------------------------------------------------ */
+
+static void *exit_on_signal(void *unused)
+{
+    sigset_t set = stop_signals();
+    int signal;
+    (void)unused;
+    sigwait(&set, &signal);
+    _exit(128 + signal);
+}
+
+static enum error_code load(struct service *service, struct error *err)
+{
+    const struct config *config = service->config;
+    int64_t begin = monotonic_ns();
+    TRY(open_model(config, &service->model, err));
+    const struct senet_info *info = senet_info(service->model);
+    TRY(start_batch(config, service->model, &service->batch, err));
+    TRY(attention_new(info->excitation_floats, &service->attention, err));
+    atomic_store_explicit(&service->state, SERVICE_READY, memory_order_release);
+    log_info("ready", "%s, %zu classes, %zu excitation blocks, kernels %s, loaded in %.0f ms",
+             info->name, info->classes, info->blocks, info->kernels,
+             (double)(monotonic_ns() - begin) / 1e6);
+    return ERROR_NONE;
+}
+
+static void unload(struct service *service)
+{
+    batch_stop(service->batch);
+    attention_free(service->attention);
+    senet_close(service->model);
+}
+
+/* Serves until a signal, then answers what was accepted. */
+static void serve_until_signal(struct service *service, struct http *http)
+{
+    sigset_t set = stop_signals();
+    int signal;
+    pthread_t watcher;
+    sigwait(&set, &signal);
+    log_info("stop", "SIG%s: answering what was accepted", sigabbrev_np(signal));
+    bool watched = pthread_create(&watcher, NULL, exit_on_signal, NULL) == 0;
+    atomic_store_explicit(&service->state, SERVICE_DRAINING, memory_order_release);
+    http_stop_accepting(http);
+    http_wait_idle(http, GRACE_S);
+    batch_close(service->batch);
+    batch_drain(service->batch);
+    if (watched) {
+        pthread_cancel(watcher);
+        pthread_join(watcher, NULL);
+    }
+}
+
+static enum error_code serve(const struct config *config, struct error *err)
+{
+    struct service service = {.config = config};
+    struct listener listener;
+    struct http *http;
+    sigset_t set = stop_signals();
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    TRY(listener_open(config->listen, &listener, err));
+    TRY(http_start(&service, &listener, &http, err));
+    log_info("listen", "http://%s", listener.name);
+    enum error_code code = ERROR_NONE;
+    if (config->port_file != NULL)
+        code = listener_write_port(&listener, config->port_file, err);
+    if (code == ERROR_NONE)
+        code = load(&service, err);
+    if (code == ERROR_NONE)
+        serve_until_signal(&service, http);
+    http_stop(http);
+    unload(&service);
+    if (code == ERROR_NONE)
+        log_info("stop", "done");
+    return code;
+}
+
+/* ---- commands without a server --------------------------------------------------------------- */
+
+static enum error_code classify(const struct config *config, bool *ok, struct error *err)
+{
+    struct senet *model;
+    struct batch *batch;
+    TRY(open_model(config, &model, err));
+    enum error_code code = start_batch(config, model, &batch, err);
+    if (code == ERROR_NONE) {
+        bool json = config->json || !isatty(STDOUT_FILENO);
+        *ok = classify_files(config, model, batch, json, stdout);
+        batch_stop(batch);
+    }
+    senet_close(model);
+    return code;
+}
+
+/* One run on a gray image, whose logits must be numbers. */
+static enum error_code try_run(const struct senet *model, struct error *err)
+{
+    const struct senet_info *info = senet_info(model);
+    const struct preprocess *preprocess = &info->preprocess;
+    struct senet_context *context = NULL;
+    float *input = calloc(3 * preprocess->height * preprocess->width, sizeof(float));
+    float *logits = calloc(info->classes, sizeof(float));
+    enum error_code code =
+        input == NULL || logits == NULL
+            ? error_set(err, ERROR_MEMORY, "no memory for one image")
+            : senet_context_new(model, 1, preprocess->height, preprocess->width, &context, err);
+    if (code == ERROR_NONE) {
+        senet_run(context, 1, input, logits, NULL);
+        for (size_t i = 0; i < info->classes && code == ERROR_NONE; i++)
+            if (!(logits[i] - logits[i] == 0))
+                code = error_set(err, ERROR_WEIGHTS, "the logit of class %zu is not a number", i);
+    }
+    senet_context_free(context);
+    free(input);
+    free(logits);
+    return code;
+}
+
+static enum error_code check(const struct config *config, struct error *err)
+{
+    struct senet *model;
+    TRY(open_model(config, &model, err));
+    enum error_code code = try_run(model, err);
+    if (code == ERROR_NONE) {
+        struct writer out = {0};
+        describe_model_text(&out, model);
+        fwrite(out.bytes, 1, out.size, stdout);
+        writer_free(&out);
+    }
+    senet_close(model);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct config config;
+    struct error err = {0};
+    bool ok = true;
+    keep_memory();
+    json_object_seed(0); /* before threads race to do it */
+    if (config_parse(argc, argv, &config, &err) != ERROR_NONE) {
+        fprintf(stderr, "senetd: %s\n", err.message);
+        return EXIT_USAGE;
+    }
+    switch (config.command) {
+    case COMMAND_HELP:
+        config_help(stdout);
+        break;
+    case COMMAND_VERSION:
+        puts("senetd " SENETD_VERSION);
+        break;
+    case COMMAND_CHECK:
+        ok = check(&config, &err) == ERROR_NONE;
+        break;
+    case COMMAND_CLASSIFY:
+        ok = classify(&config, &ok, &err) == ERROR_NONE && ok;
+        break;
+    case COMMAND_SERVE:
+        log_use_json(!isatty(STDERR_FILENO));
+        ok = serve(&config, &err) == ERROR_NONE;
+        if (!ok)
+            log_error("stop", "%s", err.message);
+        break;
+    }
+    if (err.code != ERROR_NONE && config.command != COMMAND_SERVE)
+        fprintf(stderr, "senetd: %s\n", err.message);
+    if (fflush(stdout) != 0)
+        ok = false;
+    return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,236 @@
+/* reply.c - see reply.h.
+ *
+ * Gates carry 5 significant digits and scores 6: more than float noise between backends, and short
+ * enough for 15,104 values in about 130 KB.
+ */
+#include "reply.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GATE_DIGITS  5
+#define SCORE_DIGITS 6
+#define TIME_DIGITS  5
+
+unsigned reply_status(enum error_code code)
+{
+    switch (code) {
+    case ERROR_NONE:
+        return 200;
+    case ERROR_USAGE:
+        return 400;
+    case ERROR_NOT_FOUND:
+        return 404;
+    case ERROR_TOO_LARGE:
+        return 413;
+    case ERROR_UNKNOWN_FORMAT:
+        return 415;
+    case ERROR_UNDECODABLE:
+        return 422;
+    case ERROR_UNAVAILABLE:
+    case ERROR_MEMORY:
+        return 503;
+    case ERROR_WEIGHTS:
+    case ERROR_IO:
+    case ERROR_INTERNAL:
+        return 500;
+    }
+    return 500;
+}
+
+static const char *status_title(unsigned status)
+{
+    switch (status) {
+    case 400:
+        return "Bad Request";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 411:
+        return "Length Required";
+    case 413:
+        return "Content Too Large";
+    case 415:
+        return "Unsupported Media Type";
+    case 422:
+        return "Unprocessable Content";
+    case 503:
+        return "Service Unavailable";
+    default:
+        return "Internal Server Error";
+    }
+}
+
+void reply_problem(struct writer *w, unsigned status, const char *name, const char *detail,
+                   const char *id)
+{
+    writer_open(w, '{');
+    writer_key(w, "type");
+    writer_format(w, "\"urn:senetd:problem:%s\"", name);
+    writer_key_string(w, "title", status_title(status));
+    writer_key_integer(w, "status", status);
+    writer_key_string(w, "detail", detail);
+    if (id != NULL)
+        writer_key_string(w, "instance", id);
+    writer_close(w, '}');
+}
+
+void reply_model_member(struct writer *w, const struct senet_info *info)
+{
+    writer_key(w, "model");
+    writer_open(w, '{');
+    writer_key_string(w, "name", info->name);
+    writer_key_string(w, "sha256", info->sha256);
+    writer_key_integer(w, "classes", info->classes);
+    writer_key_string(w, "precision", info->precision);
+    writer_close(w, '}');
+}
+
+void reply_block_members(struct writer *w, const struct senet *model, size_t index)
+{
+    const struct senet_block *block = senet_block(model, index);
+    writer_key_integer(w, "layer", index);
+    writer_key_string(w, "name", block->name);
+    writer_key_string(w, "paper_name", block->paper_name);
+    writer_key_integer(w, "stage", block->stage);
+    writer_key_integer(w, "block", block->block);
+    writer_key_integer(w, "channels", block->channels);
+}
+
+/* Statistics of one block's gates in one image. */
+static void write_gate_statistics(struct writer *w, const float *gates, size_t count)
+{
+    double sum = 0, squares = 0;
+    float least = gates[0], most = gates[0];
+    size_t low = 0, high = 0;
+    for (size_t i = 0; i < count; i++) {
+        sum += (double)gates[i];
+        least = gates[i] < least ? gates[i] : least;
+        most = gates[i] > most ? gates[i] : most;
+        low += gates[i] < REPLY_SATURATED_LOW;
+        high += gates[i] > REPLY_SATURATED_HIGH;
+    }
+    double mean = sum / (double)count;
+    for (size_t i = 0; i < count; i++)
+        squares += ((double)gates[i] - mean) * ((double)gates[i] - mean);
+    writer_key_number(w, "mean", mean, GATE_DIGITS);
+    writer_key_number(w, "std", sqrt(squares / (double)count), GATE_DIGITS);
+    writer_key_number(w, "min", (double)least, GATE_DIGITS);
+    writer_key_number(w, "max", (double)most, GATE_DIGITS);
+    writer_key_number(w, "saturated_low", (double)low / (double)count, GATE_DIGITS);
+    writer_key_number(w, "saturated_high", (double)high / (double)count, GATE_DIGITS);
+}
+
+void reply_excitations_member(struct writer *w, const struct senet *model, const float *excitations,
+                              const struct selection *selection)
+{
+    if (selection->detail == DETAIL_NONE)
+        return;
+    const struct senet_info *info = senet_info(model);
+    writer_key(w, "excitations");
+    writer_open(w, '[');
+    for (size_t i = 0; i < info->blocks; i++) {
+        if (selection->blocks != NULL && !selection->blocks[i])
+            continue;
+        const struct senet_block *block = senet_block(model, i);
+        const float *gates = excitations + block->offset;
+        writer_open(w, '{');
+        reply_block_members(w, model, i);
+        write_gate_statistics(w, gates, block->channels);
+        if (selection->detail == DETAIL_FULL) {
+            writer_reserve(w, block->channels * 9 + 32);
+            writer_key(w, "values");
+            writer_floats(w, gates, block->channels, GATE_DIGITS);
+        }
+        writer_close(w, '}');
+    }
+    writer_close(w, ']');
+}
+
+static void write_top_k(struct writer *w, const struct senet *model, const float *logits, size_t k)
+{
+    size_t classes = senet_info(model)->classes;
+    if (k > classes)
+        k = classes;
+    struct senet_top *top = calloc(k, sizeof *top);
+    if (top == NULL) {
+        w->failed = true;
+        return;
+    }
+    senet_top_k(logits, classes, k, top);
+    writer_key(w, "top_k");
+    writer_open(w, '[');
+    for (size_t i = 0; i < k; i++) {
+        writer_open(w, '{');
+        writer_key_integer(w, "index", top[i].index);
+        writer_key_string(w, "label", senet_label(model, top[i].index));
+        writer_key_number(w, "probability", (double)top[i].probability, SCORE_DIGITS);
+        writer_key_number(w, "logit", (double)top[i].logit, SCORE_DIGITS);
+        writer_close(w, '}');
+    }
+    writer_close(w, ']');
+    free(top);
+}
+
+void reply_result(struct writer *w, const struct senet *model, const struct batch_image *image,
+                  const char *filename, const struct selection *selection)
+{
+    writer_open(w, '{');
+    writer_key_string(w, "filename", filename);
+    if (image->error.code != ERROR_NONE) {
+        writer_key(w, "error");
+        reply_problem(w, reply_status(image->error.code), error_name(image->error.code),
+                      image->error.message, NULL);
+    } else {
+        writer_key_string(w, "format", image_format_name(image->format));
+        writer_key_integer(w, "width", image->width);
+        writer_key_integer(w, "height", image->height);
+        if (selection->topk > 0)
+            write_top_k(w, model, image->logits, selection->topk);
+        reply_excitations_member(w, model, image->excitations, selection);
+    }
+    writer_close(w, '}');
+}
+
+/* Whether an earlier image rode in the same run. */
+static bool run_is_counted(const struct batch_image *images, size_t index)
+{
+    for (size_t i = 0; i < index; i++)
+        if (images[i].run == images[index].run)
+            return true;
+    return false;
+}
+
+static double milliseconds(int64_t ns)
+{
+    return (double)ns / 1e6;
+}
+
+void reply_timing_members(struct writer *w, const struct batch_image *images, size_t count,
+                          int64_t total_ns)
+{
+    int64_t decode = 0, preprocess = 0, queue = 0, inference = 0;
+    size_t batch_size = 0;
+    for (size_t i = 0; i < count; i++) {
+        decode += images[i].decode_ns;
+        preprocess += images[i].preprocess_ns;
+        if (images[i].queue_ns > queue)
+            queue = images[i].queue_ns;
+        if (images[i].run == 0 || run_is_counted(images, i))
+            continue;
+        inference += images[i].inference_ns;
+        if (images[i].batch_size > batch_size)
+            batch_size = images[i].batch_size;
+    }
+    writer_key(w, "timing_ms");
+    writer_open(w, '{');
+    writer_key_number(w, "decode", milliseconds(decode), TIME_DIGITS);
+    writer_key_number(w, "preprocess", milliseconds(preprocess), TIME_DIGITS);
+    writer_key_number(w, "queue", milliseconds(queue), TIME_DIGITS);
+    writer_key_number(w, "inference", milliseconds(inference), TIME_DIGITS);
+    writer_key_number(w, "total", milliseconds(total_ns), TIME_DIGITS);
+    writer_close(w, '}');
+    writer_key_integer(w, "batch_size", batch_size);
+}

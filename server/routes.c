@@ -1,0 +1,286 @@
+/* routes.c - see routes.h. */
+#include "routes.h"
+#include "describe.h"
+#include "monotonic.h"
+#include "reply.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char json_type[] = "application/json";
+static const char problem_type[] = "application/problem+json";
+
+/* Bytes of one gate in an answer, for reserving. */
+#define GATE_BYTES 9
+
+unsigned routes_problem_as(struct exchange *exchange, unsigned status, const char *name,
+                           const char *detail)
+{
+    writer_free(&exchange->out);
+    exchange->out_type = problem_type;
+    reply_problem(&exchange->out, status, name, detail, exchange->id);
+    return status;
+}
+
+unsigned routes_problem(struct exchange *exchange, const struct error *err)
+{
+    struct service *service = exchange->service;
+    unsigned status = reply_status(err->code);
+    if (status == 503)
+        exchange->retry_after =
+            service_state(service) == SERVICE_LOADING ? 1 : batch_retry_after(service->batch);
+    return routes_problem_as(exchange, status, error_name(err->code), err->message);
+}
+
+/* Ends a handler that wrote a document. */
+static unsigned ok(struct exchange *exchange)
+{
+    exchange->out_type = json_type;
+    return 200;
+}
+
+/* For routes without options. */
+static enum error_code no_query(const struct exchange *exchange, struct error *err)
+{
+    struct query query;
+    enum error_code code =
+        query_parse(exchange->pairs, exchange->pair_count, 0, NULL, 0, &query, err);
+    query_free(&query);
+    return code;
+}
+
+/* ---- images ---------------------------------------------------------------------------------- */
+
+static enum error_code make_job(struct exchange *exchange, struct error *err)
+{
+    struct service *service = exchange->service;
+    TRY(upload_parse(exchange->content_type, exchange->body.bytes, exchange->body.size,
+                     service->config->max_images, &exchange->upload, err));
+    TRY(batch_job_new(service->batch, exchange->upload.count, &exchange->job, err));
+    for (size_t i = 0; i < exchange->upload.count; i++) {
+        exchange->job->images[i].bytes = exchange->upload.images[i].bytes;
+        exchange->job->images[i].size = exchange->upload.images[i].size;
+    }
+    return ERROR_NONE;
+}
+
+static enum error_code receive_classify(struct exchange *exchange, struct error *err)
+{
+    struct service *service = exchange->service;
+    size_t classes = senet_info(service->model)->classes, topk = service->config->topk;
+    TRY(query_parse(exchange->pairs, exchange->pair_count,
+                    QUERY_TOPK | QUERY_EXCITATIONS | QUERY_LAYERS, service->model,
+                    topk < classes ? topk : classes, &exchange->query, err));
+    return make_job(exchange, err);
+}
+
+/* One layer in full, or all in short; no classes. */
+static enum error_code select_layer(struct exchange *exchange, unsigned keys, struct error *err)
+{
+    struct query *query = &exchange->query;
+    TRY(query_parse(exchange->pairs, exchange->pair_count, keys, exchange->service->model, 0, query,
+                    err));
+    query->selection.detail = query->has_layer ? DETAIL_FULL : DETAIL_SUMMARY;
+    return query->has_layer ? query_select_layer(query, exchange->service->model, err) : ERROR_NONE;
+}
+
+static enum error_code receive_se_weights(struct exchange *exchange, struct error *err)
+{
+    TRY(select_layer(exchange, QUERY_LAYER, err));
+    return make_job(exchange, err);
+}
+
+/* The results of a finished job: a lone bad image is the request's problem, others are told of in
+ * their place. */
+static unsigned answer_results(struct exchange *exchange)
+{
+    struct service *service = exchange->service;
+    const struct job *job = exchange->job;
+    const struct selection *selection = &exchange->query.selection;
+    struct writer *out = &exchange->out;
+    if (job->count == 1 && job->images[0].error.code != ERROR_NONE)
+        return routes_problem(exchange, &job->images[0].error);
+    if (selection->detail == DETAIL_FULL && selection->blocks == NULL)
+        writer_reserve(out,
+                       job->count * senet_info(service->model)->excitation_floats * GATE_BYTES);
+    writer_open(out, '{');
+    reply_model_member(out, senet_info(service->model));
+    writer_key(out, "results");
+    writer_open(out, '[');
+    for (size_t i = 0; i < job->count; i++) {
+        const struct batch_image *image = &job->images[i];
+        if (image->error.code == ERROR_NONE)
+            attention_add(service->attention, exchange->id, i, image->excitations);
+        reply_result(out, service->model, image, exchange->upload.images[i].filename, selection);
+    }
+    writer_close(out, ']');
+    reply_timing_members(out, job->images, job->count, monotonic_ns() - exchange->body_ns);
+    writer_close(out, '}');
+    return ok(exchange);
+}
+
+void routes_release(struct exchange *exchange)
+{
+    batch_job_free(exchange->job);
+    exchange->job = NULL;
+    upload_free(&exchange->upload);
+    query_free(&exchange->query);
+}
+
+/* ---- documents ------------------------------------------------------------------------------- */
+
+static unsigned get_se_weights(struct exchange *exchange)
+{
+    struct service *service = exchange->service;
+    const struct query *query = &exchange->query;
+    struct error err = {0};
+    if (select_layer(exchange, QUERY_LAYER | QUERY_ID, &err) != ERROR_NONE)
+        return routes_problem(exchange, &err);
+    if (query->id != NULL) {
+        if (describe_request(&exchange->out, service->model, service->attention, query->id,
+                             &query->selection, &err) != ERROR_NONE)
+            return routes_problem(exchange, &err);
+    } else if (query->has_layer) {
+        describe_layer_statistics(&exchange->out, service->model, service->attention, query->layer);
+    } else {
+        describe_all_statistics(&exchange->out, service->model, service->attention);
+    }
+    return ok(exchange);
+}
+
+static unsigned get_model(struct exchange *exchange)
+{
+    struct error err = {0};
+    if (no_query(exchange, &err) != ERROR_NONE)
+        return routes_problem(exchange, &err);
+    describe_model(&exchange->out, exchange->service->model);
+    return ok(exchange);
+}
+
+static unsigned get_version(struct exchange *exchange)
+{
+    struct error err = {0};
+    bool loaded = service_state(exchange->service) != SERVICE_LOADING;
+    if (no_query(exchange, &err) != ERROR_NONE)
+        return routes_problem(exchange, &err);
+    describe_version(&exchange->out, loaded ? exchange->service->model : NULL);
+    return ok(exchange);
+}
+
+static unsigned write_status(struct exchange *exchange, const char *status)
+{
+    writer_open(&exchange->out, '{');
+    writer_key_string(&exchange->out, "status", status);
+    writer_close(&exchange->out, '}');
+    return ok(exchange);
+}
+
+/* Probes may carry whatever query they like. */
+static unsigned get_healthz(struct exchange *exchange)
+{
+    return write_status(exchange, "alive");
+}
+
+static unsigned get_readyz(struct exchange *exchange)
+{
+    struct error err = {0};
+    switch (service_state(exchange->service)) {
+    case SERVICE_READY:
+        return write_status(exchange, "ready");
+    case SERVICE_LOADING:
+        error_set(&err, ERROR_UNAVAILABLE, "the model is being loaded");
+        break;
+    case SERVICE_DRAINING:
+        error_set(&err, ERROR_UNAVAILABLE, "the server is shutting down");
+        break;
+    }
+    return routes_problem(exchange, &err);
+}
+
+static unsigned get_index(struct exchange *exchange);
+
+/* ---- the table ------------------------------------------------------------------------------- */
+
+static const struct route routes[] = {
+    {"/", METHOD_GET, false, NULL, get_index, "this list"},
+    {"/classify", METHOD_POST | METHOD_PUT, true, receive_classify, answer_results,
+     "classes and excitations of images; query: topk, excitations=full|summary|none, layers"},
+    {"/se-weights", METHOD_GET, true, NULL, get_se_weights,
+     "excitations of the images served so far; query: layer, id"},
+    {"/se-weights", METHOD_POST | METHOD_PUT, true, receive_se_weights, answer_results,
+     "excitations of images; query: layer"},
+    {"/model", METHOD_GET, true, NULL, get_model, "facts of the model"},
+    {"/healthz", METHOD_GET, false, NULL, get_healthz, "200 while the process lives"},
+    {"/readyz", METHOD_GET, false, NULL, get_readyz, "200 once the model is loaded and warm"},
+    {"/version", METHOD_GET, false, NULL, get_version, "program, compiler, kernels"},
+};
+#define ROUTE_COUNT (sizeof routes / sizeof routes[0])
+
+static const struct {
+    enum method method;
+    const char *name;
+} methods[] = {
+    {METHOD_GET, "GET"}, {METHOD_HEAD, "HEAD"},       {METHOD_POST, "POST"},
+    {METHOD_PUT, "PUT"}, {METHOD_OPTIONS, "OPTIONS"},
+};
+#define METHOD_COUNT (sizeof methods / sizeof methods[0])
+
+static unsigned with_implied(unsigned set)
+{
+    return set | METHOD_OPTIONS | (set & METHOD_GET ? METHOD_HEAD : 0);
+}
+
+static unsigned get_index(struct exchange *exchange)
+{
+    struct error err = {0};
+    struct writer *out = &exchange->out;
+    if (no_query(exchange, &err) != ERROR_NONE)
+        return routes_problem(exchange, &err);
+    writer_open(out, '{');
+    writer_key_string(out, "name", "senetd");
+    writer_key_string(out, "version", SENETD_VERSION);
+    writer_key(out, "routes");
+    writer_open(out, '[');
+    for (size_t i = 0; i < ROUTE_COUNT; i++) {
+        writer_open(out, '{');
+        writer_key_string(out, "path", routes[i].path);
+        writer_key(out, "methods");
+        writer_open(out, '[');
+        for (size_t j = 0; j < METHOD_COUNT; j++)
+            if (with_implied(routes[i].methods) & methods[j].method)
+                writer_string(out, methods[j].name);
+        writer_close(out, ']');
+        writer_key_string(out, "what", routes[i].what);
+        writer_close(out, '}');
+    }
+    writer_close(out, ']');
+    writer_close(out, '}');
+    return ok(exchange);
+}
+
+const struct route *routes_find(const char *path, unsigned method, bool *path_known)
+{
+    *path_known = false;
+    for (size_t i = 0; i < ROUTE_COUNT; i++) {
+        if (strcmp(routes[i].path, path) != 0)
+            continue;
+        *path_known = true;
+        if (with_implied(routes[i].methods) & method)
+            return &routes[i];
+    }
+    return NULL;
+}
+
+void routes_allow(const char *path, char out[ROUTES_ALLOW_BYTES])
+{
+    unsigned set = 0;
+    for (size_t i = 0; i < ROUTE_COUNT; i++)
+        if (strcmp(path, "*") == 0 || strcmp(routes[i].path, path) == 0)
+            set |= with_implied(routes[i].methods);
+    size_t size = 0;
+    out[0] = '\0';
+    for (size_t j = 0; j < METHOD_COUNT; j++)
+        if (set & methods[j].method)
+            size += (size_t)snprintf(out + size, ROUTES_ALLOW_BYTES - size, "%s%s",
+                                     size > 0 ? ", " : "", methods[j].name);
+}
