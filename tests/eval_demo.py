@@ -81,13 +81,15 @@ def classify(url, photo):
 
 
 class Daemon:
-    """Starts senetd on a free port and stops it with SIGTERM."""
+    """Starts senetd on a free port and stops it with SIGTERM. Its log is shown if it fails."""
 
     def __init__(self, binary, weights):
         self.folder = tempfile.TemporaryDirectory()
         port_file = Path(self.folder.name) / "port"
         command = [binary, "--listen", "127.0.0.1:0", "--port-file", port_file]
-        self.process = subprocess.Popen([*command, "--weights", weights])
+        self.log = Path(self.folder.name) / "log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen([*command, "--weights", weights], stderr=log)
         self.url = None
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and self.process.poll() is None:
@@ -98,7 +100,7 @@ class Daemon:
                     return
             time.sleep(0.1)
         self.process.kill()
-        raise RuntimeError("senetd did not become ready")
+        raise RuntimeError(f"senetd did not become ready\n{self.log.read_text()[-2000:]}")
 
     def ready(self):
         try:
@@ -110,7 +112,7 @@ class Daemon:
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(timeout=60)
         if status != 0:
-            raise RuntimeError(f"senetd ended with status {status}")
+            raise RuntimeError(f"senetd ended with status {status}\n{self.log.read_text()[-2000:]}")
         self.folder.cleanup()
 
 
