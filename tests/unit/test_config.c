@@ -1,0 +1,191 @@
+/* test_config.c - where an option's value comes from, and what is said about wrong ones. */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_WORDS 16
+
+/* Parses words that are separated by single spaces; config's strings live until the next call. */
+static enum error_code parse(const char *line, struct config *config, struct error *err)
+{
+    static char text[512];
+    char *argv[MAX_WORDS + 2] = {(char[]){"senetd"}};
+    int argc = 1;
+    assert_true(strlen(line) < sizeof text);
+    memcpy(text, line, strlen(line) + 1);
+    for (char *at = text; *at != '\0' && argc <= MAX_WORDS;) {
+        argv[argc++] = at;
+        at += strcspn(at, " ");
+        if (*at == ' ')
+            *at++ = '\0';
+    }
+    *err = (struct error){0};
+    return config_parse(argc, argv, config, err);
+}
+
+static void check_fault(const char *line, const char *part)
+{
+    struct config config;
+    struct error err;
+    assert_int_equal(parse(line, &config, &err), ERROR_USAGE);
+    if (strstr(err.message, part) == NULL)
+        fail_msg("'%s' gave '%s', which lacks '%s'", line, err.message, part);
+}
+
+static void defaults_are_those_of_the_manual(void **state)
+{
+    struct config config;
+    struct error err;
+    (void)state;
+    assert_int_equal(parse("", &config, &err), ERROR_NONE);
+    assert_int_equal(config.command, COMMAND_SERVE);
+    assert_string_equal(config.listen, "127.0.0.1:8080");
+    assert_string_equal(config.weights, "weights/demo");
+    assert_null(config.labels);
+    assert_int_equal(config.workers, 0);
+    assert_int_equal(config.topk, 5);
+    assert_int_equal(config.max_body, 20 << 20);
+    assert_int_equal(config.max_pixels, 50000000);
+}
+
+static void the_command_line_wins_over_the_environment(void **state)
+{
+    struct config config;
+    struct error err;
+    (void)state;
+    setenv("SENETD_TOPK", "7", 1);
+    setenv("SENETD_MAX_BODY", "3m", 1);
+    assert_int_equal(parse("--topk 3", &config, &err), ERROR_NONE);
+    unsetenv("SENETD_TOPK");
+    unsetenv("SENETD_MAX_BODY");
+    assert_int_equal(config.topk, 3);
+    assert_int_equal(config.max_body, 3 << 20);
+}
+
+static void a_wrong_environment_names_its_variable(void **state)
+{
+    (void)state;
+    setenv("SENETD_MAX_IMAGES", "many", 1);
+    check_fault("", "SENETD_MAX_IMAGES is 'many'");
+    unsetenv("SENETD_MAX_IMAGES");
+}
+
+static void an_empty_environment_variable_is_unset(void **state)
+{
+    struct config config;
+    struct error err;
+    (void)state;
+    setenv("SENETD_WEIGHTS", "", 1);
+    assert_int_equal(parse("", &config, &err), ERROR_NONE);
+    unsetenv("SENETD_WEIGHTS");
+    assert_string_equal(config.weights, "weights/demo");
+}
+
+static void suffixes_are_powers_of_1024_for_bytes_and_1000_for_counts(void **state)
+{
+    struct config config;
+    struct error err;
+    (void)state;
+    assert_int_equal(parse("--max-body=2K --max-pixels 3m", &config, &err), ERROR_NONE);
+    assert_int_equal(config.max_body, 2048);
+    assert_int_equal(config.max_pixels, 3000000);
+}
+
+static void wrong_values_say_what_is_expected(void **state)
+{
+    (void)state;
+    check_fault("--topk 0", "--topk is 0, expected 1 to");
+    check_fault("--topk -1", "--topk is '-1'");
+    check_fault("--topk 5x", "--topk is '5x'");
+    check_fault("--topk 99999999999999999999999", "--topk is");
+    check_fault("--max-body 99999999999999g", "--max-body is");
+    check_fault("--max-body 9g", "expected 1024 to 1073741824");
+    check_fault("--workers", "--workers needs a value: N");
+    check_fault("--listen=", "--listen is empty, expected HOST:PORT");
+}
+
+static void unknown_options_get_a_suggestion_if_one_is_near(void **state)
+{
+    (void)state;
+    check_fault("--lisen :80", "did you mean --listen?");
+    check_fault("--max-boddy=1m", "did you mean --max-body?");
+    check_fault("--chek", "did you mean --check?");
+    check_fault("--colour red", "see senetd --help");
+    check_fault("-x", "unknown option -x");
+    check_fault("--help=yes", "unknown option");
+}
+
+static void commands_are_told_apart(void **state)
+{
+    struct config config;
+    struct error err;
+    (void)state;
+    assert_int_equal(parse("serve --topk 2", &config, &err), ERROR_NONE);
+    assert_int_equal(config.command, COMMAND_SERVE);
+    assert_int_equal(parse("--check", &config, &err), ERROR_NONE);
+    assert_int_equal(config.command, COMMAND_CHECK);
+    assert_int_equal(parse("classify --help", &config, &err), ERROR_NONE);
+    assert_int_equal(config.command, COMMAND_HELP);
+    assert_int_equal(parse("-V", &config, &err), ERROR_NONE);
+    assert_int_equal(config.command, COMMAND_VERSION);
+    check_fault("clasify a.jpg", "unknown command 'clasify'");
+    check_fault("serve a.jpg", "serve takes no argument");
+    check_fault("classify", "at least one image file");
+    check_fault("--json", "--json belongs to");
+}
+
+static void classify_collects_its_files_among_the_options(void **state)
+{
+    struct config config;
+    struct error err;
+    (void)state;
+    assert_int_equal(parse("classify a.jpg --topk 2 b.png --json -- --c.bmp", &config, &err),
+                     ERROR_NONE);
+    assert_int_equal(config.command, COMMAND_CLASSIFY);
+    assert_int_equal(config.topk, 2);
+    assert_true(config.json);
+    assert_int_equal(config.file_count, 3);
+    assert_string_equal(config.files[0], "a.jpg");
+    assert_string_equal(config.files[1], "b.png");
+    assert_string_equal(config.files[2], "--c.bmp");
+}
+
+static void help_names_every_option(void **state)
+{
+    char *text = NULL;
+    size_t size = 0;
+    (void)state;
+    FILE *memory = open_memstream(&text, &size);
+    assert_non_null(memory);
+    config_help(memory);
+    fclose(memory);
+#define EXPECT_TEXT(field, flag, value, argument, help) assert_non_null(strstr(text, "--" flag));
+#define EXPECT_SIZE(field, flag, value, least, most, unit, argument, help)                         \
+    assert_non_null(strstr(text, "--" flag));
+    CONFIG_OPTIONS(EXPECT_TEXT, EXPECT_SIZE)
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults_are_those_of_the_manual),
+        cmocka_unit_test(the_command_line_wins_over_the_environment),
+        cmocka_unit_test(a_wrong_environment_names_its_variable),
+        cmocka_unit_test(an_empty_environment_variable_is_unset),
+        cmocka_unit_test(suffixes_are_powers_of_1024_for_bytes_and_1000_for_counts),
+        cmocka_unit_test(wrong_values_say_what_is_expected),
+        cmocka_unit_test(unknown_options_get_a_suggestion_if_one_is_near),
+        cmocka_unit_test(commands_are_told_apart),
+        cmocka_unit_test(classify_collects_its_files_among_the_options),
+        cmocka_unit_test(help_names_every_option),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
