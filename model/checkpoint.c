@@ -17,7 +17,8 @@
 struct loader {
     const struct safetensors *file;
     struct arena *arena;
-    bool *used;         /* [tensors of the file] */
+    bool *used;       /* [tensors of the file] */
+    const char *se;   /* infix of the squeeze-and-excitation tensors; NULL in a plain ResNet */
     size_t parameters;
     struct error *err;
 };
@@ -219,19 +220,28 @@ static bool has(const struct loader *loader, const char *prefix, const char *suf
     return safetensors_find(loader->file, name) != NULL;
 }
 
-static enum error_code read_se(struct loader *loader, const char *prefix, const char *module,
-                               struct block *block)
+/* Squeeze-and-excitation is all or nothing: one such tensor, and every block must have its own. */
+static const char *find_se(const struct safetensors *file, bool legacy)
+{
+    const char *infix = legacy ? ".se_module.fc" : ".se.fc";
+    for (size_t i = 0; i < safetensors_count(file); i++)
+        if (strstr(safetensors_at(file, i)->name, infix))
+            return infix;
+    return NULL;
+}
+
+static enum error_code read_se(struct loader *loader, const char *prefix, struct block *block)
 {
     char name[96];
     size_t channels = block->conv3.out;
-    snprintf(name, sizeof name, "%s.%s.fc1", prefix, module);
-    block->has_se = has(loader, name, ".weight");
+    block->has_se = loader->se != NULL;
     if (!block->has_se)
         return ERROR_NONE;
     block->fc1 = (struct conv){.in = channels};
+    snprintf(name, sizeof name, "%s%s1", prefix, loader->se);
     TRY(read_fc(loader, name, &block->fc1));
     block->fc2 = (struct conv){.in = block->fc1.out, .out = channels};
-    snprintf(name, sizeof name, "%s.%s.fc2", prefix, module);
+    snprintf(name, sizeof name, "%s%s2", prefix, loader->se);
     return read_fc(loader, name, &block->fc2);
 }
 
@@ -254,7 +264,7 @@ static enum error_code read_block(struct loader *loader, bool legacy, size_t in,
     }
     bool stride_first = legacy && block->conv2.groups == 1;
     *(stride_first ? &block->conv1.stride : &block->conv2.stride) = stride;
-    TRY(read_se(loader, prefix, legacy ? "se_module" : "se", block));
+    TRY(read_se(loader, prefix, block));
     snprintf(conv, sizeof conv, "%s.downsample.0", prefix);
     snprintf(bn, sizeof bn, "%s.downsample.1", prefix);
     block->has_downsample =
@@ -291,20 +301,6 @@ static enum error_code read_blocks(struct loader *loader, struct architecture *o
     return read_fc(loader, out->legacy ? "last_linear" : "fc", &out->fc);
 }
 
-/* Squeeze-and-excitation is all or nothing: a single missing fc1 is a damaged file. */
-static enum error_code check_se(struct loader *loader, const struct architecture *out)
-{
-    for (size_t i = 1; i < out->block_count; i++) {
-        const struct block *block = &out->blocks[i];
-        if (block->has_se != out->blocks[0].has_se)
-            return error_set(loader->err, ERROR_WEIGHTS,
-                             "tensor layer%zu.%zu.%s.fc1.weight is %s, unlike in layer1.0",
-                             block->stage + 1, block->index, out->legacy ? "se_module" : "se",
-                             block->has_se ? "there" : "missing");
-    }
-    return ERROR_NONE;
-}
-
 static enum error_code check_surplus(struct loader *loader)
 {
     static const char counter[] = ".num_batches_tracked"; /* of training; harmless */
@@ -335,10 +331,10 @@ static enum error_code walk(struct loader *loader, struct architecture *out)
     out->pool_pad = legacy ? 0 : 1;
     out->stem = (struct conv){.kernel = 7, .stride = 2, .pad = 3, .in = 3};
     loader->parameters = 0;
+    loader->se = find_se(loader->file, legacy);
     TRY(read_conv_bn(loader, legacy ? "layer0.conv1" : "conv1", legacy ? "layer0.bn1" : "bn1",
                      &out->stem));
     TRY(read_blocks(loader, out));
-    TRY(check_se(loader, out));
     out->parameters = loader->parameters;
     return check_surplus(loader);
 }

@@ -1,0 +1,178 @@
+/* test_image.c - what is recognised, what is refused and how, limits, and broken content. Pixel
+ * values are compared with Pillow's in tests/golden/test_preprocess.c. */
+#include "exif.h"
+#include "image.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define MAX_PIXELS 50000000u
+
+static uint8_t *read_file(const char *path, size_t *size)
+{
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    uint8_t *bytes = malloc(1 << 22);
+    *size = fread(bytes, 1, 1 << 22, file);
+    fclose(file);
+    return bytes;
+}
+
+static void expect_refusal(const void *bytes, size_t size, size_t max_pixels,
+                           enum error_code expected, const char *word)
+{
+    struct image image = {0};
+    struct error err = {0};
+    uint8_t *copy = malloc(size + 1); /* exact size: ASan sees a read past it */
+    memcpy(copy, bytes, size);
+    enum error_code code = image_decode(copy, size, max_pixels, &image, &err);
+    free(copy);
+    if (code != expected || !strstr(err.message, word))
+        fail_msg("code %d, \"%s\"; expected code %d and \"%s\"", code, err.message, expected, word);
+    assert_null(image.pixels);
+}
+
+static void test_formats(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file;
+        enum image_format format;
+    } cases[] = {
+        {"landscape.jpg", IMAGE_JPEG}, {"rgb.png", IMAGE_PNG}, {"rgb.bmp", IMAGE_BMP},
+        {"still.gif", IMAGE_GIF},      {"rgb.psd", IMAGE_PSD}, {"rgb.tga", IMAGE_TGA},
+        {"rle.tga", IMAGE_TGA},        {"rgb.ppm", IMAGE_PNM}, {"gray.pgm", IMAGE_PNM},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char path[128];
+        size_t size;
+        snprintf(path, sizeof path, "tests/golden/preprocess/%s", cases[i].file);
+        uint8_t *bytes = read_file(path, &size);
+        assert_int_equal(image_sniff(bytes, size), cases[i].format);
+        struct image image;
+        assert_int_equal(image_decode(bytes, size, MAX_PIXELS, &image, NULL), ERROR_NONE);
+        assert_int_equal(image.format, cases[i].format);
+        image_free(&image);
+        free(bytes);
+    }
+    assert_string_equal(image_format_name(IMAGE_JPEG), "jpeg");
+    assert_string_equal(image_format_name(IMAGE_UNKNOWN), "unknown");
+}
+
+static void test_unknown(void **state)
+{
+    (void)state;
+    expect_refusal("", 0, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "empty");
+    expect_refusal("hello, world, this is some text", 31, MAX_PIXELS, ERROR_UNKNOWN_FORMAT,
+                   "no image format");
+    expect_refusal("%PDF-1.7 and so on", 18, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is PDF");
+    expect_refusal("RIFF\0\0\0\0WEBPVP8 ", 16, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is WebP");
+    expect_refusal("\0\0\0\x20""ftypavif", 12, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is AVIF");
+    expect_refusal("\0\0\0\x20""ftypheic", 12, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is HEIC");
+    expect_refusal("II*\0\x08\0\0\0", 8, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is TIFF");
+    expect_refusal("<svg xmlns", 10, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is SVG");
+    expect_refusal("\x7f""ELF\2\1\1", 7, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "ELF");
+    expect_refusal("#?RADIANCE\n", 11, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "Radiance");
+}
+
+static void test_limits(void **state)
+{
+    (void)state;
+    size_t size;
+    uint8_t *bytes = read_file("tests/data/cat.jpg", &size);
+    struct image image;
+    struct error err = {0};
+    assert_int_equal(image_decode(bytes, size, MAX_PIXELS, &image, NULL), ERROR_NONE);
+    size_t pixels = image.width * image.height;
+    image_free(&image);
+    assert_int_equal(image_decode(bytes, size, pixels, &image, NULL), ERROR_NONE);
+    image_free(&image);
+    assert_int_equal(image_decode(bytes, size, pixels - 1, &image, &err), ERROR_TOO_LARGE);
+    assert_non_null(strstr(err.message, "expected at most"));
+    free(bytes);
+    /* Headers alone, of images that would take gigabytes; the BMP's height is negative. */
+    uint8_t bmp[54] = {'B', 'M', [10] = 54, [14] = 40, [18] = 0x20, 0x4e, [26] = 1, [28] = 24};
+    int32_t height = -20000;
+    memcpy(bmp + 22, &height, sizeof height);
+    expect_refusal(bmp, sizeof bmp, MAX_PIXELS, ERROR_TOO_LARGE, "20000 x 20000 pixels");
+    expect_refusal("P6 100000 100000 255\n", 21, MAX_PIXELS, ERROR_UNDECODABLE, "pnm: 0 bytes");
+}
+
+static void test_broken(void **state)
+{
+    (void)state;
+    expect_refusal("\x89PNG\r\n\x1a\nxxxxxxxxxxxxxxxxxxxx", 28, MAX_PIXELS, ERROR_UNDECODABLE, "png");
+    expect_refusal("\xff\xd8\xff\xe0", 4, MAX_PIXELS, ERROR_UNDECODABLE, "jpeg");
+    expect_refusal("GIF89a", 6, MAX_PIXELS, ERROR_UNDECODABLE, "gif");
+    expect_refusal("BM", 2, MAX_PIXELS, ERROR_UNDECODABLE, "bmp");
+    expect_refusal("P5 2 2 65535\n\0\0\0\0\0\0\0\0", 21, MAX_PIXELS, ERROR_UNDECODABLE,
+                   "largest value is 65535");
+    expect_refusal("P5 2 2 255\nabc", 14, MAX_PIXELS, ERROR_UNDECODABLE, "3 bytes of pixels");
+    expect_refusal("P5 0 2 255\n", 11, MAX_PIXELS, ERROR_UNDECODABLE, "pnm");
+}
+
+/* Cut short anywhere, a photo is refused or decoded, but never read past its end. */
+static void test_truncated(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"exif6.jpg", "palette.png", "rle.tga", "still.gif",
+                                        "rgb.bmp", "rgb.ppm"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char path[128];
+        size_t size;
+        snprintf(path, sizeof path, "tests/golden/preprocess/%s", files[i]);
+        uint8_t *bytes = read_file(path, &size);
+        for (size_t cut = 0; cut < size; cut += 1 + size / 64) {
+            uint8_t *part = malloc(cut + 1);
+            memcpy(part, bytes, cut);
+            struct image image = {0};
+            struct error err = {0};
+            enum error_code code = image_decode(part, cut, MAX_PIXELS, &image, &err);
+            assert_true((code == ERROR_NONE) == (image.pixels != NULL));
+            assert_true((code == ERROR_NONE) == (err.message[0] == 0));
+            image_free(&image);
+            free(part);
+        }
+        free(bytes);
+    }
+}
+
+static void test_exif(void **state)
+{
+    (void)state;
+    for (int orientation = 1; orientation <= 8; orientation++) {
+        char path[128];
+        size_t size;
+        snprintf(path, sizeof path, "tests/golden/preprocess/exif%d.jpg", orientation);
+        uint8_t *bytes = read_file(path, &size);
+        assert_int_equal(exif_orientation(bytes, size), orientation);
+        free(bytes);
+    }
+    /* A segment that lies about its length, and a value out of range: upright. */
+    uint8_t jpeg[] = "\xff\xd8\xff\xe1\0\x24""Exif\0\0MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\x09\0\0";
+    assert_int_equal(exif_orientation(jpeg, sizeof jpeg - 1), 1);
+    jpeg[31] = 6;
+    assert_int_equal(exif_orientation(jpeg, sizeof jpeg - 1), 1);
+    uint8_t whole[sizeof jpeg + 16] = {0};
+    memcpy(whole, jpeg, sizeof jpeg - 1);
+    assert_int_equal(exif_orientation(whole, sizeof whole), 6);
+    whole[31] = 9;
+    assert_int_equal(exif_orientation(whole, sizeof whole), 1);
+    whole[16] = 0xff; /* the directory's offset points outside */
+    assert_int_equal(exif_orientation(whole, sizeof whole), 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_formats), cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_limits),  cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_truncated), cmocka_unit_test(test_exif),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
