@@ -1,4 +1,5 @@
-# senetd - make, run, test, check-asan, check-tsan, valgrind, lint, format, install; see README.md.
+# senetd - make, run, test, check-asan, check-tsan, check-valgrind, lint, format, eval-demo; see
+# README.md.
 #
 # The folders are compiled with -I flags that keep them apart: model/ cannot see server/ and the
 # reverse; both see include/.
@@ -35,6 +36,9 @@ LINK_asan := -fsanitize=address,undefined
 LINK_tsan := -fsanitize=thread
 LINK_valgrind :=
 
+# make V=1 shows the commands.
+Q = $(if $(V),,@echo '  $(notdir $@)' &&)
+
 CFLAGS_ALL = $(BASE_FLAGS) $(FLAGS_$(BUILD)) $(CFLAGS)
 LDFLAGS_ALL = $(LINK_$(BUILD)) $(LDFLAGS)
 LIBS_model = $(shell pkg-config --libs jansson nettle) -lopenblas -lm -pthread
@@ -47,34 +51,34 @@ SERVER := $(patsubst server/%.c,$(O)/server/%.o,$(wildcard server/*.c))
 LINKED := $(filter-out $(O)/server/main.o,$(MODEL) $(SERVER))
 TESTS := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/*/test_*.c))
 
-.PHONY: all deps run test check-asan check-tsan valgrind lint format install clean eval-demo
+.PHONY: all deps run test check-asan check-tsan lint format clean eval-demo
 .DELETE_ON_ERROR:
 .SECONDARY:
 
 all: $(O)/senetd
 
 $(O)/senetd: $(MODEL) $(SERVER)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_model) $(LIBS_server)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_model) $(LIBS_server)
 
 $(O)/model/%.o: model/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -Iinclude -Imodel -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_ALL) -Iinclude -Imodel -c -o $@ $<
 
 $(O)/server/%.o: server/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -Iinclude -Iserver -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_ALL) -Iinclude -Iserver -c -o $@ $<
 
 # The assembler includes the label table; make has to know.
 $(O)/model/labels.o: weights/imagenet1k_labels.tsv
 
 $(O)/tests/%.o: tests/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -Iinclude -Imodel -Iserver -Itests -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_ALL) -Iinclude -Imodel -Iserver -Itests -c -o $@ $<
 
 # Helpers shared by the tests of a folder: every file there that is not itself a test.
 define test_rule
 $(O)/tests/$(1)/test_%: $(O)/tests/$(1)/test_%.o $(patsubst tests/%.c,$(O)/tests/%.o,$(filter-out tests/$(1)/test_%,$(wildcard tests/$(1)/*.c))) $(LINKED)
-	$$(CC) $$(LDFLAGS_ALL) -o $$@ $$^ $$(LIBS_model) $$(LIBS_server) $$(LIBS_test)
+	$$(Q)$$(CC) $$(LDFLAGS_ALL) -o $$@ $$^ $$(LIBS_model) $$(LIBS_server) $$(LIBS_test)
 endef
 $(foreach folder,unit golden http,$(eval $(call test_rule,$(folder))))
 
@@ -104,3 +108,39 @@ run-tests: $(O)/senetd $(TESTS)
 
 check-asan check-tsan: check-%:
 	@$(MAKE) --no-print-directory BUILD=$* test
+
+# Valgrind sees plain code: no sanitizer, little optimisation.
+.PHONY: check-valgrind
+check-valgrind: deps tools
+	@$(MAKE) --no-print-directory BUILD=valgrind all
+	@tests/valgrind.sh build/valgrind/senetd
+
+# ---- the demo model's accuracy, through the daemon ---------------------------------------------
+
+# PHOTOS: the training set's folder or .tar with val/CLASS/*.jpg. With TORCH=1 every decision is
+# compared with timm on PyTorch (pip install torch timm).
+PHOTOS ?= photos11.tar
+eval-demo: deps
+	@$(MAKE) --no-print-directory all
+	python3 tests/eval_demo.py --data $(PHOTOS) --senetd $(O)/senetd --weights $(WEIGHTS) \
+	    $(if $(TORCH),--torch $(WEIGHTS))
+
+# ---- keeping the sources in order --------------------------------------------------------------
+
+SOURCES := $(wildcard include/*.h model/*.[ch] server/*.[ch] tests/*/*.[ch])
+
+.PHONY: tools
+tools:
+	@$(MAKE) --no-print-directory deps PACKAGES="$(TOOLS)"
+
+format: tools
+	clang-format -i $(SOURCES)
+
+lint: deps tools
+	@$(MAKE) --no-print-directory all
+	clang-format --dry-run -Werror $(SOURCES)
+	shellcheck tests/*.sh weights/*.sh .ci/run
+	tests/lint.sh $(O)
+
+clean:
+	rm -rf build

@@ -13,13 +13,13 @@
 /* code, name as it appears in logs and in the problem type of HTTP answers */
 #define ERROR_CODES(X)                                                                             \
     X(ERROR_NONE, "none")                                                                          \
-    X(ERROR_USAGE, "malformed-request")            /* a flag, query or body that is not right */   \
-    X(ERROR_TOO_LARGE, "too-large")                /* beyond a limit of size or count */           \
-    X(ERROR_UNKNOWN_FORMAT, "unsupported-format")  /* not an image format we know */               \
-    X(ERROR_UNDECODABLE, "undecodable-image")      /* a known format with broken content */        \
-    X(ERROR_WEIGHTS, "bad-weights")                /* weight file, config.json or labels */        \
+    X(ERROR_USAGE, "malformed-request")           /* a flag, query or body that is not right */    \
+    X(ERROR_TOO_LARGE, "too-large")               /* beyond a limit of size or count */            \
+    X(ERROR_UNKNOWN_FORMAT, "unsupported-format") /* not an image format we know */                \
+    X(ERROR_UNDECODABLE, "undecodable-image")     /* a known format with broken content */         \
+    X(ERROR_WEIGHTS, "bad-weights")               /* weight file, config.json or labels */         \
     X(ERROR_NOT_FOUND, "not-found")                                                                \
-    X(ERROR_UNAVAILABLE, "unavailable")            /* not ready, draining or overloaded */         \
+    X(ERROR_UNAVAILABLE, "unavailable") /* not ready, draining or overloaded */                    \
     X(ERROR_MEMORY, "out-of-memory")                                                               \
     X(ERROR_IO, "input-output")                                                                    \
     X(ERROR_INTERNAL, "internal")

@@ -30,20 +30,20 @@ struct senet_block {
 };
 
 struct senet_info {
-    char name[64];             /* of the model: directory or file stem */
-    char architecture[64];     /* config.json's, else derived, e.g. "seresnet50" */
-    char layout[16];           /* "timm" or "legacy" (Cadene) */
-    char sha256[65];           /* of the weight file, hexadecimal */
-    const char *precision;     /* what computes: "fp32" */
-    const char *kernels;       /* the backend chosen: "blas", "ref", ... */
-    size_t classes;            /* length of the logits */
-    size_t blocks;             /* blocks with squeeze-and-excitation; 0 for a plain ResNet */
-    size_t residual_blocks;    /* all residual blocks */
-    size_t cardinality;        /* groups of the 3x3 convolutions; 1 for ResNet */
-    size_t excitation_floats;  /* of one image: the sum of channels over the blocks */
-    size_t parameters;         /* learned values in the file */
-    size_t packed_bytes;       /* memory that the folded weights take */
-    double multiply_adds;      /* of one image at the configured input size */
+    char name[64];            /* of the model: directory or file stem */
+    char architecture[64];    /* config.json's, else derived, e.g. "seresnet50" */
+    char layout[16];          /* "timm" or "legacy" (Cadene) */
+    char sha256[65];          /* of the weight file, hexadecimal */
+    const char *precision;    /* what computes: "fp32" */
+    const char *kernels;      /* the backend chosen: "blas", "ref", ... */
+    size_t classes;           /* length of the logits */
+    size_t blocks;            /* blocks with squeeze-and-excitation; 0 for a plain ResNet */
+    size_t residual_blocks;   /* all residual blocks */
+    size_t cardinality;       /* groups of the 3x3 convolutions; 1 for ResNet */
+    size_t excitation_floats; /* of one image: the sum of channels over the blocks */
+    size_t parameters;        /* learned values in the file */
+    size_t packed_bytes;      /* memory that the folded weights take */
+    double multiply_adds;     /* of one image at the configured input size */
     struct preprocess preprocess;
 };
 
@@ -75,8 +75,7 @@ SENET_API const char *senet_label(const struct senet *model, size_t index);
  * pixels. The model must outlive the context.
  * Errors: ERROR_MEMORY; ERROR_USAGE where a side is under 32 or over 4096 or max_batch is 0. */
 SENET_API enum error_code senet_context_new(const struct senet *model, size_t max_batch,
-                                            size_t height, size_t width,
-                                            struct senet_context **out,
+                                            size_t height, size_t width, struct senet_context **out,
                                             struct error *err) MUST_CHECK;
 
 /* Accepts NULL. */

@@ -10,15 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_CHANNELS 32768u
+#define MAX_CHANNELS       32768u
 #define BATCH_NORM_EPSILON 1e-5 /* of torch.nn.BatchNorm2d, used by all of these models */
-#define ANY 0                   /* a dimension that the checkpoint decides */
+#define ANY                0    /* a dimension that the checkpoint decides */
 
 struct loader {
     const struct safetensors *file;
     struct arena *arena;
-    bool *used;       /* [tensors of the file] */
-    const char *se;   /* infix of the squeeze-and-excitation tensors; NULL in a plain ResNet */
+    bool *used;     /* [tensors of the file] */
+    const char *se; /* infix of the squeeze-and-excitation tensors; NULL in a plain ResNet */
     size_t parameters;
     struct error *err;
 };
@@ -29,9 +29,9 @@ static void print_shape(char *out, size_t size, const size_t *shape, size_t rank
     out[0] = 0;
     for (size_t i = 0; i < rank && length < size; i++) {
         const char *lead = i ? ", " : "";
-        length += (size_t)(shape[i] == ANY ? snprintf(out + length, size - length, "%s*", lead)
-                                           : snprintf(out + length, size - length, "%s%zu", lead,
-                                                      shape[i]));
+        length += (size_t)(shape[i] == ANY
+                               ? snprintf(out + length, size - length, "%s*", lead)
+                               : snprintf(out + length, size - length, "%s%zu", lead, shape[i]));
     }
 }
 
@@ -59,8 +59,8 @@ static enum error_code take(struct loader *loader, const char *prefix, const cha
                          name, expected);
     if (!shape_matches(tensor, shape, rank)) {
         print_shape(found, sizeof found, tensor->shape, tensor->rank);
-        return error_set(loader->err, ERROR_WEIGHTS, "tensor %s: shape is [%s], expected [%s]", name,
-                         found, expected);
+        return error_set(loader->err, ERROR_WEIGHTS, "tensor %s: shape is [%s], expected [%s]",
+                         name, found, expected);
     }
     loader->used[tensor - safetensors_at(loader->file, 0)] = true;
     *out = tensor;
@@ -176,8 +176,7 @@ static enum error_code read_conv_bn(struct loader *loader, const char *conv_name
     double *scale = malloc(2 * conv->out * sizeof *scale);
     if (!scale)
         return error_set(loader->err, ERROR_MEMORY, "tensor %s: out of memory", tensor->name);
-    enum error_code code =
-        read_batch_norm(loader, bn_name, conv->out, scale, scale + conv->out);
+    enum error_code code = read_batch_norm(loader, bn_name, conv->out, scale, scale + conv->out);
     if (code == ERROR_NONE)
         code = store(loader, tensor, conv, scale, scale + conv->out);
     free(scale);
@@ -267,8 +266,7 @@ static enum error_code read_block(struct loader *loader, bool legacy, size_t in,
     TRY(read_se(loader, prefix, block));
     snprintf(conv, sizeof conv, "%s.downsample.0", prefix);
     snprintf(bn, sizeof bn, "%s.downsample.1", prefix);
-    block->has_downsample =
-        stride != 1 || in != block->conv3.out || has(loader, conv, ".weight");
+    block->has_downsample = stride != 1 || in != block->conv3.out || has(loader, conv, ".weight");
     if (!block->has_downsample)
         return ERROR_NONE;
     block->downsample =
@@ -307,7 +305,8 @@ static enum error_code check_surplus(struct loader *loader)
     for (size_t i = 0; i < safetensors_count(loader->file); i++) {
         const struct tensor *tensor = safetensors_at(loader->file, i);
         size_t length = strlen(tensor->name), tail = sizeof counter - 1;
-        if (loader->used[i] || (length > tail && strcmp(tensor->name + length - tail, counter) == 0))
+        if (loader->used[i] ||
+            (length > tail && strcmp(tensor->name + length - tail, counter) == 0))
             continue;
         char shape[192];
         print_shape(shape, sizeof shape, tensor->shape, tensor->rank);

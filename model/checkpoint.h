@@ -18,7 +18,7 @@
 #include "safetensors.h"
 #include <stdbool.h>
 
-#define STAGES 4
+#define STAGES     4
 #define MAX_BLOCKS 256
 
 /* A bottleneck block: 1x1, 3x3, 1x1, squeeze-and-excitation, shortcut. */
@@ -33,14 +33,14 @@ struct block {
 
 struct architecture {
     bool legacy;
-    struct conv stem;   /* 7x7 */
-    size_t pool_pad;    /* of the 3x3 max-pool of stride 2 */
-    bool pool_ceil;     /* its output size is rounded up */
+    struct conv stem; /* 7x7 */
+    size_t pool_pad;  /* of the 3x3 max-pool of stride 2 */
+    bool pool_ceil;   /* its output size is rounded up */
     struct block blocks[MAX_BLOCKS];
     size_t block_count;
     size_t depths[STAGES];
-    struct conv fc;     /* the classifier; fc.out is the class count */
-    size_t parameters;  /* learned values */
+    struct conv fc;    /* the classifier; fc.out is the class count */
+    size_t parameters; /* learned values */
 };
 
 /* Reads the whole checkpoint. The folded weights lie in *weights, which the caller zeroes before

@@ -20,7 +20,8 @@
 
 const char *image_format_name(enum image_format format)
 {
-    static const char *const names[] = {"unknown", "jpeg", "png", "bmp", "gif", "psd", "tga", "pnm"};
+    static const char *const names[] = {"unknown", "jpeg", "png", "bmp",
+                                        "gif",     "psd",  "tga", "pnm"};
     return names[format];
 }
 
@@ -37,10 +38,14 @@ static const struct {
     struct magic magic;
     enum image_format format;
 } known[] = {
-    {{MAGIC(0, "\xff\xd8\xff")}, IMAGE_JPEG}, {{MAGIC(0, "\x89PNG\r\n\x1a\n")}, IMAGE_PNG},
-    {{MAGIC(0, "GIF87a")}, IMAGE_GIF},        {{MAGIC(0, "GIF89a")}, IMAGE_GIF},
-    {{MAGIC(0, "8BPS")}, IMAGE_PSD},          {{MAGIC(0, "BM")}, IMAGE_BMP},
-    {{MAGIC(0, "P5")}, IMAGE_PNM},            {{MAGIC(0, "P6")}, IMAGE_PNM},
+    {{MAGIC(0, "\xff\xd8\xff")}, IMAGE_JPEG},
+    {{MAGIC(0, "\x89PNG\r\n\x1a\n")}, IMAGE_PNG},
+    {{MAGIC(0, "GIF87a")}, IMAGE_GIF},
+    {{MAGIC(0, "GIF89a")}, IMAGE_GIF},
+    {{MAGIC(0, "8BPS")}, IMAGE_PSD},
+    {{MAGIC(0, "BM")}, IMAGE_BMP},
+    {{MAGIC(0, "P5")}, IMAGE_PNM},
+    {{MAGIC(0, "P6")}, IMAGE_PNM},
 };
 
 /* Well-known files that people upload and that are not decoded here. */
@@ -66,7 +71,9 @@ static const struct {
     {{MAGIC(0, "<!DOCTYPE")}, "HTML"},
     {{MAGIC(0, "<!doctype")}, "HTML"},
     {{MAGIC(0, "<html")}, "HTML"},
-    {{MAGIC(0, "\x7f""ELF")}, "an ELF program"},
+    {{MAGIC(0, "\x7f"
+               "ELF")},
+     "an ELF program"},
     {{MAGIC(0, "PK\3\4")}, "a ZIP archive"},
     {{MAGIC(0, "\x1f\x8b")}, "gzip data"},
     {{MAGIC(0, "{")}, "JSON"},
@@ -141,7 +148,8 @@ static enum error_code turn(struct image *image, int orientation, struct error *
     bool flip_y = orientation == 3 || orientation == 4 || orientation == 7 || orientation == 8;
     uint8_t *upright = malloc(w * h * 3);
     if (!upright)
-        return error_set(err, ERROR_MEMORY, "orientation: out of memory for %zu x %zu pixels", w, h);
+        return error_set(err, ERROR_MEMORY, "orientation: out of memory for %zu x %zu pixels", w,
+                         h);
     size_t to_w = transposed ? h : w, to_h = transposed ? w : h;
     for (size_t y = 0; y < to_h; y++)
         for (size_t x = 0; x < to_w; x++) {
@@ -186,8 +194,9 @@ static enum error_code check_pnm(const uint8_t *bytes, size_t size, struct error
                          "pnm: largest value is %zu, expected 1 to 255 (8-bit samples)", most);
     size_t samples = bytes[1] == '6' ? 3 : 1, left = size > at ? size - at - 1 : 0;
     if (width && height && (width > left / height || width * height > left / samples))
-        return error_set(err, ERROR_UNDECODABLE, "pnm: %zu bytes of pixels, expected %zu x %zu x %zu",
-                         left, width, height, samples);
+        return error_set(err, ERROR_UNDECODABLE,
+                         "pnm: %zu bytes of pixels, expected %zu x %zu x %zu", left, width, height,
+                         samples);
     return ERROR_NONE;
 }
 
@@ -225,8 +234,8 @@ enum error_code image_decode(const uint8_t *bytes, size_t size, size_t max_pixel
     int width, height, channels;
     uint8_t *pixels = stbi_load_from_memory(bytes, (int)size, &width, &height, &channels, 3);
     if (!pixels)
-        return error_set(err, ERROR_UNDECODABLE, "%s: broken content: %s", image_format_name(format),
-                         stbi_failure_reason());
+        return error_set(err, ERROR_UNDECODABLE, "%s: broken content: %s",
+                         image_format_name(format), stbi_failure_reason());
     struct image image = {format, (size_t)width, (size_t)height, pixels};
     int orientation = exif_orientation(bytes, size);
     enum error_code code = orientation > 1 ? turn(&image, orientation, err) : ERROR_NONE;

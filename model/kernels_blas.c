@@ -76,9 +76,8 @@ static void conv_gemm(const struct conv *conv, size_t batch, size_t height, size
                 a_stride = depth;
             }
             cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)pixels, (blasint)out_g,
-                        (blasint)depth, 1, a, (blasint)a_stride,
-                        conv->weights + g * depth * out_g, (blasint)out_g, 0, out + g * out_g,
-                        (blasint)conv->out);
+                        (blasint)depth, 1, a, (blasint)a_stride, conv->weights + g * depth * out_g,
+                        (blasint)out_g, 0, out + g * out_g, (blasint)conv->out);
         }
         add_bias(out, pixels, conv->out, conv->bias, relu);
         in += height * width * conv->in;

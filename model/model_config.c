@@ -15,7 +15,8 @@ static enum error_code bad(const char *path, const char *key, const json_t *foun
 {
     char text[80] = "nothing";
     if (found)
-        text[json_dumpb(found, text, sizeof text - 1, JSON_ENCODE_ANY | JSON_COMPACT) % sizeof text] = 0;
+        text[json_dumpb(found, text, sizeof text - 1, JSON_ENCODE_ANY | JSON_COMPACT) %
+             sizeof text] = 0;
     return error_set(err, ERROR_WEIGHTS, "%s: %s is %s, expected %s", path, key, text, expected);
 }
 

@@ -49,8 +49,7 @@ struct sizes {
 static void measure_conv(const struct kernels *kernels, const struct conv *conv, struct extent in,
                          struct sizes *sizes)
 {
-    sizes->scratch =
-        max_size(sizes->scratch, kernels->conv_scratch(conv, in.height, in.width));
+    sizes->scratch = max_size(sizes->scratch, kernels->conv_scratch(conv, in.height, in.width));
 }
 
 static struct extent measure_block(const struct kernels *kernels, const struct block *block,

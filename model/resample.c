@@ -13,9 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FRACTION_BITS 22
+#define FRACTION_BITS     22
 #define TABLE_MAX_WEIGHTS ((size_t)1 << 24)
-#define PI 3.14159265358979323846
+#define PI                3.14159265358979323846
 
 void preprocess_default(struct preprocess *preprocess)
 {
@@ -82,8 +82,7 @@ static void fill_window(const struct filter *filter, double center, double scale
     size_t end = high < (double)from ? (size_t)high : from;
     double sum = 0;
     for (size_t i = begin; i < end; i++)
-        sum += scratch[i - begin] =
-            filter->weight(((double)i - center + 0.5) / scale);
+        sum += scratch[i - begin] = filter->weight(((double)i - center + 0.5) / scale);
     int32_t *weights = axis->weights + index * axis->taps;
     for (size_t i = 0; i < end - begin; i++) {
         double fixed = scratch[i] / (sum != 0 ? sum : 1) * (1 << FRACTION_BITS);
@@ -106,8 +105,8 @@ static enum error_code axis_new(const struct filter *filter, size_t from, size_t
     double ratio = (double)from / (double)to, scale = ratio > 1 ? ratio : 1;
     size_t taps = (size_t)ceil(filter->support * scale) * 2 + 1;
     if (taps > TABLE_MAX_WEIGHTS / count)
-        return error_set(err, ERROR_UNDECODABLE, "a side of %zu pixels is too long to be shrunk to %zu",
-                         from, to);
+        return error_set(err, ERROR_UNDECODABLE,
+                         "a side of %zu pixels is too long to be shrunk to %zu", from, to);
     struct axis axis = {.count = count, .taps = taps};
     axis.begin = malloc(count * sizeof *axis.begin);
     axis.length = malloc(count * sizeof *axis.length);
@@ -187,7 +186,8 @@ static void geometry_init(const struct image *image, const struct preprocess *p,
                           struct geometry *out)
 {
     double w = (double)image->width, h = (double)image->height;
-    double to_w = floor((double)p->width / p->crop_pct), to_h = floor((double)p->height / p->crop_pct);
+    double to_w = floor((double)p->width / p->crop_pct),
+           to_h = floor((double)p->height / p->crop_pct);
     if (p->crop_mode == CROP_CENTER && p->width == p->height) {
         double size = to_w; /* shorter side to size, the longer one truncated */
         to_w = w <= h ? size : floor(size * w / h);

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #define HEADER_MAX_BYTES 100000000u /* the reference implementation's limit */
-#define TENSORS_MAX 100000u
+#define TENSORS_MAX      100000u
 
 struct safetensors {
     const uint8_t *bytes;
@@ -33,9 +33,9 @@ struct safetensors {
 static const struct dtype {
     char name[12];
     size_t bytes;
-} dtypes[] = {{"F32", 4}, {"F16", 2}, {"BF16", 2}, {"F64", 8}, {"I64", 8},     {"I32", 4},
-              {"I16", 2}, {"I8", 1},  {"U64", 8},  {"U32", 4}, {"U16", 2},     {"U8", 1},
-              {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
+} dtypes[] = {{"F32", 4}, {"F16", 2}, {"BF16", 2}, {"F64", 8},     {"I64", 8},
+              {"I32", 4}, {"I16", 2}, {"I8", 1},   {"U64", 8},     {"U32", 4},
+              {"U16", 2}, {"U8", 1},  {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
 
 static const struct dtype *find_dtype(const char *name)
 {
@@ -67,8 +67,9 @@ static enum error_code read_entry(const char *file, const char *name, const json
     const char *dtype_name = json_string_value(json_object_get(entry, "dtype"));
     const struct dtype *dtype = find_dtype(dtype_name);
     if (!dtype)
-        return error_set(err, ERROR_WEIGHTS, "%s: tensor %s: dtype is %s, expected F32, F16 or BF16",
-                         file, name, dtype_name ? dtype_name : "missing");
+        return error_set(err, ERROR_WEIGHTS,
+                         "%s: tensor %s: dtype is %s, expected F32, F16 or BF16", file, name,
+                         dtype_name ? dtype_name : "missing");
     *tensor = (struct tensor){.name = name};
     memcpy(tensor->dtype, dtype->name, sizeof tensor->dtype);
     if (!read_sizes(json_object_get(entry, "shape"), tensor->shape, TENSOR_MAX_RANK, &tensor->rank))
@@ -131,14 +132,16 @@ static enum error_code check_cover(const struct safetensors *file, const char *p
             code = error_set(err, ERROR_WEIGHTS, "%s: tensors %s and %s overlap at data offset %zu",
                              path, order[i - 1]->name, order[i]->name, begin);
         else if (begin > covered)
-            code = error_set(err, ERROR_WEIGHTS,
-                             "%s: %zu bytes before tensor %s at data offset %zu belong to no tensor",
-                             path, begin - covered, order[i]->name, begin);
+            code =
+                error_set(err, ERROR_WEIGHTS,
+                          "%s: %zu bytes before tensor %s at data offset %zu belong to no tensor",
+                          path, begin - covered, order[i]->name, begin);
         covered = begin + order[i]->bytes;
     }
     if (code == ERROR_NONE && covered != bytes)
-        code = error_set(err, ERROR_WEIGHTS, "%s: %zu bytes after the last tensor belong to no tensor",
-                         path, bytes - covered);
+        code =
+            error_set(err, ERROR_WEIGHTS, "%s: %zu bytes after the last tensor belong to no tensor",
+                      path, bytes - covered);
     free(order);
     return code;
 }
@@ -155,12 +158,14 @@ static enum error_code read_entries(struct safetensors *file, const char *path, 
         return error_set(err, ERROR_MEMORY, "%s: out of memory", path);
     const char *name;
     json_t *entry;
-    json_object_foreach(file->header, name, entry) {
+    json_object_foreach(file->header, name, entry)
+    {
         if (strcmp(name, "__metadata__") == 0)
             continue;
         if (strlen(name) > 200)
-            return error_set(err, ERROR_WEIGHTS, "%s: a tensor name has %zu bytes, expected at most 200",
-                             path, strlen(name));
+            return error_set(err, ERROR_WEIGHTS,
+                             "%s: a tensor name has %zu bytes, expected at most 200", path,
+                             strlen(name));
         TRY(read_entry(path, name, entry, data, data_bytes, &file->tensors[file->count++], err));
     }
     qsort(file->tensors, file->count, sizeof *file->tensors, by_name);
@@ -178,12 +183,13 @@ static enum error_code read_header(struct safetensors *file, const char *path, s
         length = length << 8 | file->bytes[i];
     if (length > file->size - 8 || length > HEADER_MAX_BYTES)
         return error_set(err, ERROR_WEIGHTS,
-                         "%s: the header claims %" PRIu64 " bytes, the file has %zu after its length "
+                         "%s: the header claims %" PRIu64
+                         " bytes, the file has %zu after its length "
                          "field (not a safetensors file, or truncated)",
                          path, length, file->size - 8);
     json_error_t fault;
-    file->header = json_loadb((const char *)file->bytes + 8, (size_t)length,
-                              JSON_REJECT_DUPLICATES, &fault);
+    file->header =
+        json_loadb((const char *)file->bytes + 8, (size_t)length, JSON_REJECT_DUPLICATES, &fault);
     if (!file->header)
         return error_set(err, ERROR_WEIGHTS, "%s: the header is not valid JSON: %s (byte %d)", path,
                          fault.text, fault.position);

@@ -20,7 +20,7 @@
 /* A larger batch runs in parts: four images reuse a layer's weights from the cache well enough,
  * and activations of more would only cost memory. */
 #define IMAGES_AT_ONCE 4
-#define PATH_BYTES 4096
+#define PATH_BYTES     4096
 
 struct senet {
     struct senet_info info;
@@ -296,6 +296,5 @@ void senet_top_k(const float *logits, size_t classes, size_t k, struct senet_top
     for (size_t i = 0; i < classes && k; i++)
         sum += exp((double)logits[i] - (double)top[0].logit);
     for (size_t i = 0; i < k; i++)
-        top[i].probability =
-            (float)(exp((double)top[i].logit - (double)top[0].logit) / sum);
+        top[i].probability = (float)(exp((double)top[i].logit - (double)top[0].logit) / sum);
 }

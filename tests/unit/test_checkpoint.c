@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#define TIMM "tests/golden/fixtures/tiny_timm/model.safetensors"
+#define TIMM   "tests/golden/fixtures/tiny_timm/model.safetensors"
 #define LEGACY "tests/golden/fixtures/tiny_legacy/model.safetensors"
 
 static const struct fault {
@@ -31,9 +31,7 @@ static const struct fault {
     {TIMM,
      {.drop = "layer1.0.se.fc1.weight"},
      {"tensor layer1.0.se.fc1.weight is missing", "[*, 32]"}},
-    {TIMM,
-     {.drop = "layer2.0.se.fc2.bias"},
-     {"tensor layer2.0.se.fc2.bias is missing"}},
+    {TIMM, {.drop = "layer2.0.se.fc2.bias"}, {"tensor layer2.0.se.fc2.bias is missing"}},
     {TIMM,
      {.drop = "layer3.0.downsample.0.weight"},
      {"tensor layer3.0.downsample.0.weight is missing"}},

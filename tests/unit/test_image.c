@@ -72,11 +72,17 @@ static void test_unknown(void **state)
                    "no image format");
     expect_refusal("%PDF-1.7 and so on", 18, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is PDF");
     expect_refusal("RIFF\0\0\0\0WEBPVP8 ", 16, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is WebP");
-    expect_refusal("\0\0\0\x20""ftypavif", 12, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is AVIF");
-    expect_refusal("\0\0\0\x20""ftypheic", 12, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is HEIC");
+    expect_refusal("\0\0\0\x20"
+                   "ftypavif",
+                   12, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is AVIF");
+    expect_refusal("\0\0\0\x20"
+                   "ftypheic",
+                   12, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is HEIC");
     expect_refusal("II*\0\x08\0\0\0", 8, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is TIFF");
     expect_refusal("<svg xmlns", 10, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is SVG");
-    expect_refusal("\x7f""ELF\2\1\1", 7, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "ELF");
+    expect_refusal("\x7f"
+                   "ELF\2\1\1",
+                   7, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "ELF");
     expect_refusal("#?RADIANCE\n", 11, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "Radiance");
 }
 
@@ -106,7 +112,8 @@ static void test_limits(void **state)
 static void test_broken(void **state)
 {
     (void)state;
-    expect_refusal("\x89PNG\r\n\x1a\nxxxxxxxxxxxxxxxxxxxx", 28, MAX_PIXELS, ERROR_UNDECODABLE, "png");
+    expect_refusal("\x89PNG\r\n\x1a\nxxxxxxxxxxxxxxxxxxxx", 28, MAX_PIXELS, ERROR_UNDECODABLE,
+                   "png");
     expect_refusal("\xff\xd8\xff\xe0", 4, MAX_PIXELS, ERROR_UNDECODABLE, "jpeg");
     expect_refusal("GIF89a", 6, MAX_PIXELS, ERROR_UNDECODABLE, "gif");
     expect_refusal("BM", 2, MAX_PIXELS, ERROR_UNDECODABLE, "bmp");
@@ -120,8 +127,8 @@ static void test_broken(void **state)
 static void test_truncated(void **state)
 {
     (void)state;
-    static const char *const files[] = {"exif6.jpg", "palette.png", "rle.tga", "still.gif",
-                                        "rgb.bmp", "rgb.ppm"};
+    static const char *const files[] = {"exif6.jpg", "palette.png", "rle.tga",
+                                        "still.gif", "rgb.bmp",     "rgb.ppm"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char path[128];
         size_t size;
@@ -154,7 +161,8 @@ static void test_exif(void **state)
         free(bytes);
     }
     /* A segment that lies about its length, and a value out of range: upright. */
-    uint8_t jpeg[] = "\xff\xd8\xff\xe1\0\x24""Exif\0\0MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\x09\0\0";
+    uint8_t jpeg[] = "\xff\xd8\xff\xe1\0\x24"
+                     "Exif\0\0MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\x09\0\0";
     assert_int_equal(exif_orientation(jpeg, sizeof jpeg - 1), 1);
     jpeg[31] = 6;
     assert_int_equal(exif_orientation(jpeg, sizeof jpeg - 1), 1);
@@ -170,8 +178,8 @@ static void test_exif(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_formats), cmocka_unit_test(test_unknown),
-        cmocka_unit_test(test_limits),  cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_formats),   cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_limits),    cmocka_unit_test(test_broken),
         cmocka_unit_test(test_truncated), cmocka_unit_test(test_exif),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

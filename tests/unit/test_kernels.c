@@ -16,16 +16,16 @@ static const char *const backends[] = {"blas"};
 
 /* in, out, kernel, stride, pad, groups, height, width */
 static const size_t shapes[][8] = {
-    {3, 64, 7, 2, 3, 1, 32, 32},     {64, 64, 1, 1, 0, 1, 8, 8},     {64, 64, 3, 1, 1, 1, 8, 8},
-    {64, 256, 1, 1, 0, 1, 8, 8},     {256, 128, 1, 1, 0, 1, 8, 8},   {128, 128, 3, 2, 1, 1, 8, 8},
-    {256, 512, 1, 2, 0, 1, 8, 8},    {256, 256, 3, 2, 1, 1, 7, 7},   {512, 1024, 1, 2, 0, 1, 7, 7},
-    {512, 512, 3, 1, 1, 1, 7, 7},    {2048, 512, 1, 1, 0, 1, 2, 2},  {2048, 128, 1, 1, 0, 1, 1, 1},
-    {128, 2048, 1, 1, 0, 1, 1, 1},   {2048, 1000, 1, 1, 0, 1, 1, 1}, {128, 128, 3, 1, 1, 32, 7, 7},
-    {256, 256, 3, 2, 1, 32, 9, 9},   {1, 1, 1, 1, 0, 1, 1, 1},       {1, 1, 3, 1, 1, 1, 1, 1},
-    {1, 2, 3, 2, 1, 1, 2, 3},        {5, 7, 3, 1, 1, 1, 1, 9},       {5, 7, 3, 2, 1, 1, 9, 1},
-    {6, 9, 3, 1, 1, 3, 5, 4},        {3, 5, 7, 2, 3, 1, 3, 2},       {13, 11, 1, 2, 0, 1, 5, 6},
-    {17, 15, 1, 1, 0, 1, 3, 5},      {31, 33, 3, 1, 1, 1, 4, 7},     {33, 31, 3, 2, 1, 1, 15, 2},
-    {15, 17, 1, 1, 0, 1, 13, 1},     {8, 16, 3, 1, 1, 8, 6, 6},      {63, 65, 1, 1, 0, 1, 2, 7},
+    {3, 64, 7, 2, 3, 1, 32, 32},   {64, 64, 1, 1, 0, 1, 8, 8},     {64, 64, 3, 1, 1, 1, 8, 8},
+    {64, 256, 1, 1, 0, 1, 8, 8},   {256, 128, 1, 1, 0, 1, 8, 8},   {128, 128, 3, 2, 1, 1, 8, 8},
+    {256, 512, 1, 2, 0, 1, 8, 8},  {256, 256, 3, 2, 1, 1, 7, 7},   {512, 1024, 1, 2, 0, 1, 7, 7},
+    {512, 512, 3, 1, 1, 1, 7, 7},  {2048, 512, 1, 1, 0, 1, 2, 2},  {2048, 128, 1, 1, 0, 1, 1, 1},
+    {128, 2048, 1, 1, 0, 1, 1, 1}, {2048, 1000, 1, 1, 0, 1, 1, 1}, {128, 128, 3, 1, 1, 32, 7, 7},
+    {256, 256, 3, 2, 1, 32, 9, 9}, {1, 1, 1, 1, 0, 1, 1, 1},       {1, 1, 3, 1, 1, 1, 1, 1},
+    {1, 2, 3, 2, 1, 1, 2, 3},      {5, 7, 3, 1, 1, 1, 1, 9},       {5, 7, 3, 2, 1, 1, 9, 1},
+    {6, 9, 3, 1, 1, 3, 5, 4},      {3, 5, 7, 2, 3, 1, 3, 2},       {13, 11, 1, 2, 0, 1, 5, 6},
+    {17, 15, 1, 1, 0, 1, 3, 5},    {31, 33, 3, 1, 1, 1, 4, 7},     {33, 31, 3, 2, 1, 1, 15, 2},
+    {15, 17, 1, 1, 0, 1, 13, 1},   {8, 16, 3, 1, 1, 8, 6, 6},      {63, 65, 1, 1, 0, 1, 2, 7},
 };
 
 /* Values in [-1, 1) from a fixed linear congruential sequence. */
@@ -60,8 +60,12 @@ static float *run(const struct kernels *kernels, const struct conv *conv, size_t
 static void compare(const struct kernels *kernels, const size_t shape[8], bool relu)
 {
     enum { BATCH = 2 };
-    struct conv conv = {.in = shape[0],     .out = shape[1], .kernel = shape[2],
-                        .stride = shape[3], .pad = shape[4], .groups = shape[5]};
+    struct conv conv = {.in = shape[0],
+                        .out = shape[1],
+                        .kernel = shape[2],
+                        .stride = shape[3],
+                        .pad = shape[4],
+                        .groups = shape[5]};
     size_t depth = conv.kernel * conv.kernel * conv.in / conv.groups, count;
     size_t image = shape[6] * shape[7] * conv.in;
     float *weights = filled(depth * conv.out, 1), *bias = filled(conv.out, 2);
@@ -106,8 +110,14 @@ static void test_reference(void **state)
     (void)state;
     const float in[9] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
     float weights[9] = {0, 0, 0, 1, 0, 0, 0, 0, 0}, bias = 1, out[9];
-    struct conv conv = {.in = 1,     .out = 1,          .kernel = 3,  .stride = 1, .pad = 1,
-                        .groups = 1, .weights = weights, .bias = &bias};
+    struct conv conv = {.in = 1,
+                        .out = 1,
+                        .kernel = 3,
+                        .stride = 1,
+                        .pad = 1,
+                        .groups = 1,
+                        .weights = weights,
+                        .bias = &bias};
     kernels_ref.conv(&conv, 1, 3, 3, in, NULL, out, false);
     assert_memory_equal(out, ((float[]){1, 2, 3, 1, 5, 6, 1, 8, 9}), sizeof out);
     conv.stride = 2;

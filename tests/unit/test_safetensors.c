@@ -126,12 +126,12 @@ static void test_right(void **state)
 {
     (void)state;
     size_t size;
-    uint8_t *bytes = tensor_file_raw(
-        "{\"__metadata__\":{\"format\":\"pt\"},"
-        "\"b\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[2,10]},"
-        "\"a\":{\"dtype\":\"F16\",\"shape\":[],\"data_offsets\":[0,2]},"
-        "\"e\":{\"dtype\":\"U8\",\"shape\":[0,3],\"data_offsets\":[10,10]}}   ",
-        10, &size);
+    uint8_t *bytes =
+        tensor_file_raw("{\"__metadata__\":{\"format\":\"pt\"},"
+                        "\"b\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[2,10]},"
+                        "\"a\":{\"dtype\":\"F16\",\"shape\":[],\"data_offsets\":[0,2]},"
+                        "\"e\":{\"dtype\":\"U8\",\"shape\":[0,3],\"data_offsets\":[10,10]}}   ",
+                        10, &size);
     struct safetensors *file = NULL;
     assert_int_equal(safetensors_parse("m", bytes, size, &file, NULL), ERROR_NONE);
     assert_int_equal(safetensors_count(file), 3);
@@ -177,8 +177,8 @@ static void test_widening(void **state)
         if (!finite)
             continue;
         int exponent = half >> 10 & 31, mantissa = half & 0x3ff;
-        double magnitude = exponent ? (1024 + mantissa) * __builtin_ldexp(1, exponent - 25)
-                                    : mantissa * 0x1p-24;
+        double magnitude =
+            exponent ? (1024 + mantissa) * __builtin_ldexp(1, exponent - 25) : mantissa * 0x1p-24;
         assert_true((double)value == (half & 0x8000 ? -magnitude : magnitude));
         assert_int_equal(__builtin_signbit(value) != 0, half >> 15);
     }

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#define TIMM "tests/golden/fixtures/tiny_timm"
+#define TIMM  "tests/golden/fixtures/tiny_timm"
 #define PLAIN "tests/golden/fixtures/tiny_resnet"
 
 static const char *directory; /* of the test's own, with a copy of tiny_timm's checkpoint */
@@ -148,8 +148,8 @@ static void test_context_limits(void **state)
     static const size_t bad[][3] = {{0, 64, 64}, {1, 31, 64}, {1, 64, 31}, {1, 4097, 64}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct error err = {0};
-        assert_int_equal(
-            senet_context_new(model, bad[i][0], bad[i][1], bad[i][2], &context, &err), ERROR_USAGE);
+        assert_int_equal(senet_context_new(model, bad[i][0], bad[i][1], bad[i][2], &context, &err),
+                         ERROR_USAGE);
         assert_non_null(strstr(err.message, "32 to 4096"));
     }
     /* The smallest and a thin image run. */

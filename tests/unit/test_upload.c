@@ -98,50 +98,76 @@ static void json_carries_base64(void **state)
     assert_int_equal(upload.count, 1);
     check_image(0, "hello", NULL);
     assert_int_equal(parse("application/json; charset=utf-8",
-                           "{\"images\":[{\"b64\":\"aGVs\\nbG8=\",\"filename\":\"a.png\"},"
-                           "{\"b64\":\"\\u0061GVsbG8h\"}]}",
+                           "{\"images\":[{\"b64\":\"aGVs\\r\\nbG8=\",\"filename\":\"\\u00e4.png\"},"
+                           "{ \"filename\" : \"b\", \"b64\" : \"aGk\\/\" } ]}\n",
                            &err),
                      ERROR_NONE);
     assert_int_equal(upload.count, 2);
-    check_image(0, "hello", "a.png");
-    check_image(1, "hello!", NULL);
+    check_image(0, "hello", "\xC3\xA4.png");
+    check_image(1, "hi?", "b");
 }
 
 static void json_that_is_not_as_expected_says_so(void **state)
 {
     (void)state;
-    check_fault(JSON, "{", ERROR_USAGE, "not JSON: line 1");
-    check_fault(JSON, "[]", ERROR_USAGE, "expected {\"image\"");
-    check_fault(JSON, "{}", ERROR_USAGE, "expected {\"image\"");
-    check_fault(JSON, "{\"image\":{\"b64\":\"\"},\"topk\":5}", ERROR_USAGE, "expected {\"image\"");
-    check_fault(JSON, "{\"image\":\"aGVsbG8=\"}", ERROR_USAGE, "image 0 is not an object");
-    check_fault(JSON, "{\"image\":{\"b64\":5}}", ERROR_USAGE, "image 0 is not an object");
-    check_fault(JSON, "{\"image\":{\"b64\":\"aGVsbG8\"}}", ERROR_USAGE, "not base64");
-    check_fault(JSON, "{\"image\":{\"b64\":\"a*==\"}}", ERROR_USAGE, "not base64");
-    check_fault(JSON, "{\"image\":{\"b64\":\"\",\"x\":1}}", ERROR_USAGE, "unknown member");
-    check_fault(JSON, "{\"image\":{\"b64\":\"\",\"filename\":1}}", ERROR_USAGE, "filename is not");
-    check_fault(JSON, "{\"image\":{\"b64\":\"\"},\"image\":{\"b64\":\"\"}}", ERROR_USAGE,
-                "not JSON");
-    check_fault(JSON, "{\"images\":{}}", ERROR_USAGE, "not an array");
-    check_fault(JSON, "{\"images\":[]}", ERROR_USAGE, "no image");
-    check_fault(JSON, "{\"images\":[{\"b64\":\"\"},7]}", ERROR_USAGE, "image 1 is not an object");
+    check_fault(JSON, " ", ERROR_USAGE, "byte 1 of the JSON body: expected {\"image\"");
+    check_fault(JSON, "[]", ERROR_USAGE, "byte 0 of the JSON body: expected {\"image\"");
+    check_fault(JSON, "{", ERROR_USAGE, "expected \"image\" or \"images\"");
+    check_fault(JSON, "{}", ERROR_USAGE, "expected \"image\" or \"images\"");
+    check_fault(JSON, "{\"topk\":5}", ERROR_USAGE, "as the only member");
+    check_fault(JSON, "{\"image\":{\"b64\":\"\"},\"topk\":5}", ERROR_USAGE, "expected }");
+    check_fault(JSON, "{\"image\":\"aGVsbG8=\"}", ERROR_USAGE, "byte 9");
+    check_fault(JSON, "{\"image\" {\"b64\":\"\"}}", ERROR_USAGE, "expected :");
+    check_fault(JSON, "{\"image\":{}}", ERROR_USAGE, "expected \"b64\" or \"filename\"");
+    check_fault(JSON, "{\"image\":{\"filename\":\"a\"}}", ERROR_USAGE, "a member \"b64\"");
+    check_fault(JSON, "{\"image\":{\"b64\":5}}", ERROR_USAGE, "expected a string");
+    check_fault(JSON, "{\"image\":{\"b64\":\"\",}}", ERROR_USAGE, "expected \"b64\"");
+    check_fault(JSON, "{\"image\":{\"b64\":\"\",\"x\":\"\"}}", ERROR_USAGE, "no other member");
+    check_fault(JSON, "{\"image\":{\"b64\":\"\",\"b64\":\"\"}}", ERROR_USAGE, "once each");
+    check_fault(JSON, "{\"image\":{\"b64\":\"abc", ERROR_USAGE, "string does not end");
+    check_fault(JSON, "{\"image\":{\"b64\":\"abc\\\"", ERROR_USAGE, "string does not end");
+    check_fault(JSON, "{\"image\":{\"b64\":\"\"}} x", ERROR_USAGE, "expected nothing more");
+    check_fault(JSON, "{\"images\":{}}", ERROR_USAGE, "expected an array");
+    check_fault(JSON, "{\"images\":[]}", ERROR_USAGE, "expected an object");
+    check_fault(JSON, "{\"images\":[{\"b64\":\"\"},7]}", ERROR_USAGE, "expected an object");
+    check_fault(JSON, "{\"images\":[{\"b64\":\"\"};", ERROR_USAGE, "expected , or ]");
+    check_fault(JSON, "{\"images\":[{\"b64\":\"\"},{\"b64\":\"\"},{\"b64\":\"\"},{\"b64\":\"\"}]}",
+                ERROR_TOO_LARGE, "more than 3 images");
 }
 
-static void counts_are_bounded_before_memory_is_spent(void **state)
+static void base64_and_file_names_are_checked(void **state)
 {
-    char body[1024] = "{\"images\":[";
     (void)state;
-    check_fault(JSON, "{\"images\":[1,2,3,4]}", ERROR_TOO_LARGE, "4 images in one request");
-    for (size_t i = 0; i < 100; i++)
-        strncat(body, "[],", sizeof body - strlen(body) - 1);
-    check_fault(JSON, body, ERROR_TOO_LARGE, "more values than 3 images");
-    /* Brackets within strings are no values. */
-    memset(body, '[', 200);
-    memcpy(body, "{\"image\":{\"b64\":\"\\\"", 19);
-    memcpy(body + 200, "\"}}", 4);
-    check_fault(JSON, body, ERROR_USAGE, "not base64");
-    check_fault(JSON, "\"never closed", ERROR_USAGE, "not JSON");
-    check_fault(JSON, "\"\\\"", ERROR_USAGE, "not JSON");
+    check_fault(JSON, "{\"image\":{\"b64\":\"aGVsbG8\"}}", ERROR_USAGE,
+                "image 0: b64 is not base64");
+    check_fault(JSON, "{\"images\":[{\"b64\":\"\"},{\"b64\":\"a*==\"}]}", ERROR_USAGE, "image 1");
+    check_fault(JSON, "{\"image\":{\"b64\":\"\\u0061GVs\"}}", ERROR_USAGE, "not base64");
+    check_fault(JSON, "{\"image\":{\"b64\":\"\\\\\"}}", ERROR_USAGE, "not base64");
+    check_fault(JSON, "{\"image\":{\"b64\":\"\",\"filename\":\"\\x\"}}", ERROR_USAGE,
+                "image 0: filename: invalid escape");
+    check_fault(JSON, "{\"image\":{\"b64\":\"\",\"filename\":\"\xFF\"}}", ERROR_USAGE,
+                "image 0: filename:");
+}
+
+/* No prefix of a good document is one. */
+static void json_cut_anywhere_is_an_error(void **state)
+{
+    static const char body[] =
+        "{ \"images\" : [{\"b64\":\"aGVs\",\"filename\":\"\\\"\"},{\"b64\":\"\"}]}";
+    struct error err = {0};
+    (void)state;
+    for (size_t size = 0; size < sizeof body - 1; size++) {
+        uint8_t *copy = malloc(size + 1);
+        assert_non_null(copy);
+        memcpy(copy, body, size);
+        upload_free(&upload);
+        err = (struct error){0};
+        assert_int_equal(upload_parse(JSON, copy, size, 3, &upload, &err), ERROR_USAGE);
+        free(copy);
+    }
+    assert_int_equal(parse(JSON, body, &err), ERROR_NONE);
+    assert_int_equal(upload.count, 2);
+    check_image(0, "hel", "\"");
 }
 
 int main(void)
@@ -152,7 +178,8 @@ int main(void)
         cmocka_unit_test(other_multipart_is_refused),
         cmocka_unit_test(json_carries_base64),
         cmocka_unit_test(json_that_is_not_as_expected_says_so),
-        cmocka_unit_test(counts_are_bounded_before_memory_is_spent),
+        cmocka_unit_test(base64_and_file_names_are_checked),
+        cmocka_unit_test(json_cut_anywhere_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, free_upload);
 }

@@ -1,0 +1,51 @@
+#!/bin/sh
+# lint.sh BUILD_DIR - rules that neither the compiler nor clang-format knows; see DESIGN.md.
+set -u
+build=$1
+bad=0
+complain() {
+    echo "lint: $1"
+    bad=1
+}
+
+# External functions carry the stem of their file, so that a name tells where to look. senet.c,
+# image.c (with stb_image inside) and resample.c implement headers of include/.
+for object in "$build"/model/*.o "$build"/server/*.o; do
+    stem=$(basename "$object" .o)
+    case $stem in
+    main) allowed=main ;;
+    image) allowed='image_|stbi_' ;;
+    resample) allowed='image_|preprocess_' ;;
+    safetensors) allowed='safetensors_|tensor_' ;;
+    *) allowed="${stem}" ;;
+    esac
+    found=$(nm -g --defined-only "$object" | awk '{print $3}' | grep -Ev "^($allowed)" | tr '\n' ' ')
+    [ -z "$found" ] || complain "$stem.c exports without its stem: $found"
+done
+
+# Functions with no bound on what they write, or that hide errors.
+grep -nE '\b(strcpy|strcat|sprintf|vsprintf|atoi|atol|atof|strtok|gets)\(' \
+    include/*.h model/*.[ch] server/*.[ch] && complain "banned function"
+
+# Forward allocates nothing.
+grep -nE '\b(malloc|calloc|realloc|free|arena_commit)\(' model/network.c model/kernels_*.c &&
+    complain "allocation in the forward pass"
+
+# Only main.c ends the process.
+grep -nE '\b(exit|_exit|abort)\(' model/*.c server/*.c | grep -v '^server/main.c:' &&
+    complain "exit outside main.c"
+
+# Each third-party library has one door, or few.
+for header in stb/stb_image.h cblas.h nettle/sha2.h nettle/base64.h microhttpd.h; do
+    users=$(grep -lE "#include <$header>" model/*.c server/*.c 2>/dev/null | wc -l)
+    case $header in microhttpd.h) most=6 ;; *) most=1 ;; esac
+    [ "$users" -le "$most" ] || complain "$header is included by $users files, expected at most $most"
+done
+
+# model/ knows nothing of HTTP; the -I flags keep the folders apart, this the libraries.
+grep -nE '#include <(microhttpd|curl)' model/* && complain "HTTP in model/"
+
+# File names are unique across the tree.
+twice=$(find include model server -name '*.[ch]' -printf '%f\n' | sort | uniq -d | tr '\n' ' ')
+[ -z "$twice" ] || complain "file names not unique: $twice"
+exit "$bad"
