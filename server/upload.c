@@ -1,14 +1,11 @@
 /* upload.c - see upload.h.
- *
- * JSON is parsed by jansson. Because it spends a hundred bytes on a value that takes two in the
- * body ("[[],[],..."), the number of values is counted first and held against what a valid
- * request can have.
  */
 #include "upload.h"
+#include "base64.h"
+#include "envelope.h"
 #include "multipart.h"
 
 #include <jansson.h>
-#include <nettle/base64.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,103 +77,85 @@ static enum error_code parse_multipart(const char *content_type, const uint8_t *
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
-/* Brackets and commas outside of strings, an upper bound of the values. */
-static size_t count_values(const uint8_t *body, size_t size)
+/* Undoes the escapes that encoders put into base64: "\/" and line ends. Any other stays, and is no
+ * base64. Returns the new size. */
+static size_t unescape_base64(const char *text, size_t size, char *out)
 {
-    size_t values = 0;
-    const uint8_t *at = body, *end = body + size;
-    while (at < end) {
-        if (*at == ',' || *at == '[' || *at == '{')
-            values++;
-        if (*at++ != '"')
+    size_t used = 0;
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] != '\\' || i + 1 == size) {
+            out[used++] = text[i];
             continue;
-        for (bool open = true; open && at < end;) {
-            const uint8_t *quote = memchr(at, '"', (size_t)(end - at));
-            if (quote == NULL)
-                return values;
-            size_t slashes = 0;
-            while (quote - slashes > at && quote[-1 - (ptrdiff_t)slashes] == '\\')
-                slashes++;
-            open = slashes % 2 == 1;
-            at = quote + 1;
         }
+        char next = text[++i];
+        if (next == '/')
+            out[used++] = '/';
+        else if (next != 'n' && next != 'r')
+            out[used++] = '\\';
     }
-    return values;
+    return used;
 }
 
-static enum error_code decode_base64(const char *text, size_t size, struct upload_image *image,
-                                     size_t number, struct error *err)
+static enum error_code decode_base64(const struct envelope_image *in, size_t number,
+                                     struct upload_image *image, struct error *err)
 {
-    struct base64_decode_ctx context;
-    image->owned = malloc(BASE64_DECODE_LENGTH(size) + 1);
+    const char *text = in->b64;
+    size_t size = in->b64_size;
+    char *unescaped = NULL;
+    image->owned = malloc(BASE64_ROOM(size));
     if (image->owned == NULL)
         return no_memory(err);
-    base64_decode_init(&context);
-    if (!base64_decode_update(&context, &image->size, image->owned, size, text) ||
-        !base64_decode_final(&context))
-        return error_set(err, ERROR_USAGE, "image %zu: b64 is not base64 (RFC 4648, padded)",
-                         number);
-    image->bytes = image->owned;
-    return ERROR_NONE;
-}
-
-/* {"b64":"...", "filename":"..."} */
-static enum error_code take_object(const json_t *object, struct upload *out, struct error *err)
-{
-    size_t number = out->count;
-    struct upload_image *image = &out->images[out->count++];
-    const json_t *b64 = json_object_get(object, "b64");
-    const json_t *filename = json_object_get(object, "filename");
-    if (!json_is_string(b64))
-        return error_set(err, ERROR_USAGE, "image %zu is not an object {\"b64\":\"...\"}", number);
-    if (filename != NULL && !json_is_string(filename))
-        return error_set(err, ERROR_USAGE, "image %zu: filename is not a string", number);
-    if (json_object_size(object) != 1 + (size_t)(filename != NULL))
-        return error_set(err, ERROR_USAGE,
-                         "image %zu has an unknown member; expected b64 and filename", number);
-    if (filename != NULL)
-        TRY(set_filename(image, json_string_value(filename), err));
-    return decode_base64(json_string_value(b64), json_string_length(b64), image, number, err);
-}
-
-static enum error_code take_document(const json_t *root, size_t max_images, struct upload *out,
-                                     struct error *err)
-{
-    const json_t *image = json_object_get(root, "image");
-    const json_t *images = json_object_get(root, "images");
-    if (json_object_size(root) != 1 || (image == NULL && images == NULL))
-        return error_set(err, ERROR_USAGE,
-                         "expected {\"image\":{\"b64\":\"...\"}} or {\"images\":[{\"b64\":\"...\"},"
-                         "...]}");
-    if (image != NULL) {
-        TRY(reserve(out, 1, err));
-        return take_object(image, out, err);
+    if (size > 0 && memchr(text, '\\', size) != NULL) {
+        unescaped = malloc(size);
+        if (unescaped == NULL)
+            return no_memory(err);
+        size = unescape_base64(text, size, unescaped);
+        text = unescaped;
     }
-    if (!json_is_array(images))
-        return error_set(err, ERROR_USAGE, "\"images\" is not an array");
-    size_t count = json_array_size(images);
-    if (count > max_images)
-        return error_set(err, ERROR_TOO_LARGE, "%zu images in one request, at most %zu", count,
-                         max_images);
+    bool good = base64_decode(text, size, image->owned, &image->size);
+    free(unescaped);
+    image->bytes = image->owned;
+    return good ? ERROR_NONE
+                : error_set(err, ERROR_USAGE,
+                            "image %zu: b64 is not base64 (RFC 4648, with padding)", number);
+}
+
+static enum error_code decode_filename(const struct envelope_image *in, size_t number,
+                                       struct upload_image *image, struct error *err)
+{
+    json_error_t fault;
+    json_t *name = json_loadb(in->filename, in->filename_size, JSON_DECODE_ANY, &fault);
+    if (name == NULL)
+        return error_set(err, ERROR_USAGE, "image %zu: filename: %s", number, fault.text);
+    enum error_code code = set_filename(image, json_string_value(name), err);
+    json_decref(name);
+    return code;
+}
+
+static enum error_code take_images(const struct envelope_image *found, size_t count,
+                                   struct upload *out, struct error *err)
+{
     TRY(reserve(out, count, err));
-    for (size_t i = 0; i < count; i++)
-        TRY(take_object(json_array_get(images, i), out, err));
+    for (size_t i = 0; i < count; i++) {
+        struct upload_image *image = &out->images[out->count++];
+        TRY(decode_base64(&found[i], i, image, err));
+        if (found[i].filename != NULL)
+            TRY(decode_filename(&found[i], i, image, err));
+    }
     return ERROR_NONE;
 }
 
 static enum error_code parse_json(const uint8_t *body, size_t size, size_t max_images,
                                   struct upload *out, struct error *err)
 {
-    if (count_values(body, size) > 4 * max_images + 16)
-        return error_set(err, ERROR_TOO_LARGE,
-                         "the JSON body has more values than %zu images can need", max_images);
-    json_error_t fault;
-    json_t *root = json_loadb((const char *)body, size, JSON_REJECT_DUPLICATES, &fault);
-    if (root == NULL)
-        return error_set(err, ERROR_USAGE, "the body is not JSON: line %d, column %d: %s",
-                         fault.line, fault.column, fault.text);
-    enum error_code code = take_document(root, max_images, out, err);
-    json_decref(root);
+    struct envelope_image *found = calloc(max_images, sizeof *found);
+    if (found == NULL)
+        return no_memory(err);
+    size_t count;
+    enum error_code code = envelope_parse(body, size, found, max_images, &count, err);
+    if (code == ERROR_NONE)
+        code = take_images(found, count, out, err);
+    free(found);
     return code;
 }
 
