@@ -62,11 +62,17 @@ $(O)/senetd: $(MODEL) $(SERVER)
 
 $(O)/model/%.o: model/%.c Makefile
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS_ALL) -Iinclude -Imodel -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_ALL) $(CFLAGS_ISA) -Iinclude -Imodel -c -o $@ $<
 
 $(O)/server/%.o: server/%.c Makefile
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) -Iinclude -Iserver -c -o $@ $<
+
+# Backends are the only files with an instruction set of their own; they are chosen at run time.
+# Contraction into fused multiply-adds is what they are for.
+$(O)/model/kernels_avx512.o: CFLAGS_ISA = -mavx512f -mfma -ffp-contract=fast
+$(O)/model/kernels_avx2.o: CFLAGS_ISA = -mavx2 -mfma -ffp-contract=fast
+$(O)/model/kernels_neon.o: CFLAGS_ISA = -ffp-contract=fast
 
 # The assembler includes the label table; make has to know.
 $(O)/model/labels.o: weights/imagenet1k_labels.tsv

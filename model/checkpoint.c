@@ -16,6 +16,7 @@
 
 struct loader {
     const struct safetensors *file;
+    const struct kernels *kernels;
     struct arena *arena;
     bool *used;     /* [tensors of the file] */
     const char *se; /* infix of the squeeze-and-excitation tensors; NULL in a plain ResNet */
@@ -81,20 +82,6 @@ static enum error_code widen(struct loader *loader, const struct tensor *tensor,
     return code;
 }
 
-/* weights[groups][k][k][in_g][out_g] = scale[out] * source[out][in_g][k][k] */
-static void pack(const struct conv *conv, const float *source, const double *scale, float *weights)
-{
-    size_t in_g = conv->in / conv->groups, out_g = conv->out / conv->groups;
-    size_t taps = conv->kernel * conv->kernel;
-    for (size_t o = 0; o < conv->out; o++) {
-        size_t g = o / out_g;
-        for (size_t i = 0; i < in_g; i++)
-            for (size_t t = 0; t < taps; t++)
-                weights[((g * taps + t) * in_g + i) * out_g + o % out_g] =
-                    (float)(scale[o] * (double)*source++);
-    }
-}
-
 /* The four tensors of a BatchNorm as scale and shift in double, [channels] each:
  * y = gamma (x - mean) / sqrt(var + epsilon) + beta. */
 static enum error_code read_batch_norm(struct loader *loader, const char *prefix, size_t channels,
@@ -137,24 +124,34 @@ static enum error_code check_finite(struct loader *loader, const char *name, con
     return ERROR_NONE;
 }
 
+/* source[out][...] *= scale[out], in double. */
+static void fold(const struct conv *conv, size_t count, const double *scale, float *source)
+{
+    size_t row = count / conv->out;
+    for (size_t i = 0; i < count; i++)
+        source[i] = (float)(scale[i / row] * (double)source[i]);
+}
+
 /* Stores a convolution whose shape is known, with scale and shift per output channel. */
 static enum error_code store(struct loader *loader, const struct tensor *tensor, struct conv *conv,
                              const double *scale, const double *shift)
 {
-    float *weights = arena_floats(loader->arena, tensor->count);
-    float *bias = arena_floats(loader->arena, conv->out);
+    const struct kernels *kernels = loader->kernels;
+    float *weights = arena_floats(loader->arena, kernels->packed_floats(conv));
+    float *bias = arena_floats(loader->arena, kernels_padded(kernels, conv->out));
     if (!loader->arena->base)
         return ERROR_NONE;
     float *source = NULL;
     TRY(widen(loader, tensor, &source));
-    pack(conv, source, scale, weights);
+    fold(conv, tensor->count, scale, source);
+    enum error_code code = check_finite(loader, tensor->name, source, tensor->count);
+    kernels->pack(conv, source, weights);
     free(source);
     for (size_t c = 0; c < conv->out; c++)
         bias[c] = (float)shift[c];
     conv->weights = weights;
     conv->bias = bias;
-    TRY(check_finite(loader, tensor->name, weights, tensor->count));
-    return check_finite(loader, tensor->name, bias, conv->out);
+    return code != ERROR_NONE ? code : check_finite(loader, tensor->name, bias, conv->out);
 }
 
 /* A convolution without bias, followed by a BatchNorm. conv->in, out (or ANY), kernel, stride and
@@ -328,7 +325,7 @@ static enum error_code walk(struct loader *loader, struct architecture *out)
     out->legacy = legacy;
     out->pool_ceil = legacy;
     out->pool_pad = legacy ? 0 : 1;
-    out->stem = (struct conv){.kernel = 7, .stride = 2, .pad = 3, .in = 3};
+    out->stem = (struct conv){.kernel = 7, .stride = 2, .pad = 3, .in = 3, .planar_in = true};
     loader->parameters = 0;
     loader->se = find_se(loader->file, legacy);
     TRY(read_conv_bn(loader, legacy ? "layer0.conv1" : "conv1", legacy ? "layer0.bn1" : "bn1",
@@ -338,10 +335,10 @@ static enum error_code walk(struct loader *loader, struct architecture *out)
     return check_surplus(loader);
 }
 
-enum error_code checkpoint_load(const struct safetensors *file, struct architecture *out,
-                                struct arena *weights, struct error *err)
+enum error_code checkpoint_load(const struct safetensors *file, const struct kernels *kernels,
+                                struct architecture *out, struct arena *weights, struct error *err)
 {
-    struct loader loader = {.file = file, .arena = weights, .err = err};
+    struct loader loader = {.file = file, .kernels = kernels, .arena = weights, .err = err};
     loader.used = calloc(safetensors_count(file) + 1, sizeof *loader.used);
     if (!loader.used)
         return error_set(err, ERROR_MEMORY, "checkpoint: out of memory");

@@ -43,9 +43,11 @@ struct architecture {
     size_t parameters; /* learned values */
 };
 
-/* Reads the whole checkpoint. The folded weights lie in *weights, which the caller zeroes before
- * and frees after. Errors: ERROR_WEIGHTS (tensor, shape found, shape expected), ERROR_MEMORY. */
-enum error_code checkpoint_load(const struct safetensors *file, struct architecture *out,
-                                struct arena *weights, struct error *err) MUST_CHECK;
+/* Reads the whole checkpoint. The folded weights, packed for the backend, lie in *weights, which
+ * the caller zeroes before and frees after. Errors: ERROR_WEIGHTS (tensor, shape found, shape
+ * expected), ERROR_MEMORY. */
+enum error_code checkpoint_load(const struct safetensors *file, const struct kernels *kernels,
+                                struct architecture *out, struct arena *weights,
+                                struct error *err) MUST_CHECK;
 
 #endif

@@ -4,14 +4,14 @@
  * all. Each image is a gemm of its own, with the same shape whatever the batch: OpenBLAS picks
  * its code path by the matrix size, and an answer must not depend on its neighbours.
  */
-#include "kernels.h"
+#include "kernels_nhwc.h"
 #include <cblas.h>
 #include <pthread.h>
 #include <string.h>
 
-static int is_gemm(const struct conv *conv)
+static bool is_gemm(const struct conv *conv)
 {
-    return conv->kernel == 1 && conv->stride == 1 && conv->pad == 0;
+    return conv->kernel == 1 && conv->stride == 1 && conv->pad == 0 && !conv->planar_in;
 }
 
 static size_t conv_scratch(const struct conv *conv, size_t height, size_t width)
@@ -22,13 +22,25 @@ static size_t conv_scratch(const struct conv *conv, size_t height, size_t width)
            (conv->in / conv->groups);
 }
 
+/* One pixel's channels of a group, wherever they lie. */
+static void copy_pixel(const struct conv *conv, const float *in, size_t pixel, size_t area,
+                       size_t g, float *out)
+{
+    size_t in_g = conv->in / conv->groups;
+    if (!conv->planar_in) {
+        memcpy(out, in + pixel * conv->in + g * in_g, in_g * sizeof *in);
+        return;
+    }
+    for (size_t i = 0; i < in_g; i++)
+        out[i] = in[(g * in_g + i) * area + pixel];
+}
+
 /* columns[oh * ow][kernel][kernel][in_g]: for each output pixel the window it reads. */
 static void im2col(const struct conv *conv, size_t height, size_t width, const float *in, size_t g,
                    float *columns)
 {
-    size_t in_g = conv->in / conv->groups, bytes = in_g * sizeof *in;
+    size_t in_g = conv->in / conv->groups;
     size_t oh = conv_out(conv, height), ow = conv_out(conv, width);
-    in += g * in_g;
     for (size_t y = 0; y < oh; y++)
         for (size_t x = 0; x < ow; x++)
             for (size_t ky = 0; ky < conv->kernel; ky++)
@@ -37,13 +49,13 @@ static void im2col(const struct conv *conv, size_t height, size_t width, const f
                     size_t row = y * conv->stride + ky - conv->pad;
                     size_t column = x * conv->stride + kx - conv->pad;
                     if (row < height && column < width)
-                        memcpy(columns, in + (row * width + column) * conv->in, bytes);
+                        copy_pixel(conv, in, row * width + column, height * width, g, columns);
                     else
-                        memset(columns, 0, bytes);
+                        memset(columns, 0, in_g * sizeof *columns);
                 }
 }
 
-static void add_bias(float *out, size_t pixels, size_t channels, const float *bias, int relu)
+static void add_bias(float *out, size_t pixels, size_t channels, const float *bias, bool relu)
 {
     for (size_t p = 0; p < pixels; p++, out += channels)
         for (size_t c = 0; c < channels; c++) {
@@ -58,7 +70,7 @@ static void one_thread(void)
 }
 
 static void conv_gemm(const struct conv *conv, size_t batch, size_t height, size_t width,
-                      const float *in, float *scratch, float *out, int relu)
+                      const float *in, float *scratch, float *out, bool relu)
 {
     /* The workers are the parallelism; OpenBLAS must not add threads of its own. */
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -85,4 +97,4 @@ static void conv_gemm(const struct conv *conv, size_t batch, size_t height, size
     }
 }
 
-const struct kernels kernels_blas = {"blas", conv_scratch, conv_gemm};
+const struct kernels kernels_blas = NHWC_BACKEND("blas", conv_scratch, conv_gemm);

@@ -1,6 +1,6 @@
 /* kernels_ref.c - the oracle: convolution written as its definition, accumulated in double.
  * Slow by design; every other backend is tested against it. */
-#include "kernels.h"
+#include "kernels_nhwc.h"
 
 static size_t conv_scratch(const struct conv *conv, size_t height, size_t width)
 {
@@ -20,17 +20,20 @@ static double conv_at(const struct conv *conv, size_t height, size_t width, cons
             if (row < conv->pad || row - conv->pad >= height || column < conv->pad ||
                 column - conv->pad >= width)
                 continue; /* zero padding */
-            const float *pixel =
-                in + ((row - conv->pad) * width + column - conv->pad) * conv->in + g * in_g;
+            size_t pixel = (row - conv->pad) * width + column - conv->pad;
             const float *weight = conv->weights + ((g * k + ky) * k + kx) * in_g * out_g + o;
-            for (size_t i = 0; i < in_g; i++)
-                sum += (double)pixel[i] * (double)weight[i * out_g];
+            for (size_t i = 0; i < in_g; i++) {
+                size_t channel = g * in_g + i;
+                size_t at =
+                    conv->planar_in ? channel * height * width + pixel : pixel * conv->in + channel;
+                sum += (double)in[at] * (double)weight[i * out_g];
+            }
         }
     return sum;
 }
 
 static void conv_direct(const struct conv *conv, size_t batch, size_t height, size_t width,
-                        const float *in, float *scratch, float *out, int relu)
+                        const float *in, float *scratch, float *out, bool relu)
 {
     (void)scratch;
     size_t oh = conv_out(conv, height), ow = conv_out(conv, width);
@@ -45,4 +48,4 @@ static void conv_direct(const struct conv *conv, size_t batch, size_t height, si
                 }
 }
 
-const struct kernels kernels_ref = {"ref", conv_scratch, conv_direct};
+const struct kernels kernels_ref = NHWC_BACKEND("ref", conv_scratch, conv_direct);

@@ -1,5 +1,4 @@
-/* network.c - see network.h. Everything between the convolutions is plain C here; the
- * convolutions and fully connected layers go through the backend's table. */
+/* network.c - see network.h. All arithmetic but the sigmoid goes through the backend's table. */
 #include "network.h"
 #include <assert.h>
 #include <math.h>
@@ -46,6 +45,11 @@ struct sizes {
     size_t block, t1, t2, t3, scratch, channels, reduced; /* floats, of one image */
 };
 
+static size_t activation(const struct kernels *kernels, struct extent extent, size_t channels)
+{
+    return pixels(extent) * kernels_padded(kernels, channels);
+}
+
 static void measure_conv(const struct kernels *kernels, const struct conv *conv, struct extent in,
                          struct sizes *sizes)
 {
@@ -61,13 +65,14 @@ static struct extent measure_block(const struct kernels *kernels, const struct b
     measure_conv(kernels, &block->conv3, e2, sizes);
     if (block->has_downsample)
         measure_conv(kernels, &block->downsample, in, sizes);
-    sizes->t1 = max_size(sizes->t1, pixels(e1) * block->conv1.out);
-    sizes->t2 = max_size(sizes->t2, pixels(e2) * block->conv2.out);
-    sizes->t3 = max_size(sizes->t3, pixels(e2) * block->conv3.out);
-    sizes->block = max_size(sizes->block, pixels(e2) * block->conv3.out);
-    sizes->channels = max_size(sizes->channels, block->conv3.out);
+    size_t out = activation(kernels, e2, block->conv3.out);
+    sizes->t1 = max_size(sizes->t1, activation(kernels, e1, block->conv1.out));
+    sizes->t2 = max_size(sizes->t2, activation(kernels, e2, block->conv2.out));
+    sizes->t3 = max_size(sizes->t3, out);
+    sizes->block = max_size(sizes->block, out);
+    sizes->channels = max_size(sizes->channels, kernels_padded(kernels, block->conv3.out));
     if (block->has_se)
-        sizes->reduced = max_size(sizes->reduced, block->fc1.out);
+        sizes->reduced = max_size(sizes->reduced, kernels_padded(kernels, block->fc1.out));
     return e2;
 }
 
@@ -78,9 +83,8 @@ void network_layout(const struct architecture *net, const struct kernels *kernel
     struct extent input = {buffers->height, buffers->width}, stem = after(&net->stem, input);
     struct extent extent = after_pool(net, stem);
     measure_conv(kernels, &net->stem, input, &sizes);
-    sizes.t1 = pixels(input) * 3; /* the input in NHWC */
-    sizes.t3 = pixels(stem) * net->stem.out;
-    sizes.block = pixels(extent) * net->stem.out;
+    sizes.t3 = activation(kernels, stem, net->stem.out);
+    sizes.block = activation(kernels, extent, net->stem.out);
     for (size_t i = 0; i < net->block_count; i++)
         extent = measure_block(kernels, &net->blocks[i], extent, &sizes);
     size_t n = buffers->images;
@@ -93,67 +97,22 @@ void network_layout(const struct architecture *net, const struct kernels *kernel
     buffers->squeezed = arena_floats(arena, n * sizes.channels);
     buffers->reduced = arena_floats(arena, n * sizes.reduced);
     buffers->excitation = arena_floats(arena, n * sizes.channels);
+    buffers->logits = arena_floats(arena, n * kernels_padded(kernels, net->fc.out));
 }
 
-/* ---- the operations between the convolutions --------------------------------------------- */
+/* ---- the network ------------------------------------------------------------------------- */
 
-static void to_nhwc(const float *nchw, size_t images, size_t area, float *nhwc)
+/* Planes of a batch's activations: see kernels.h. */
+static size_t planes(const struct kernels *kernels, size_t images, size_t channels)
 {
-    for (size_t n = 0; n < images; n++, nchw += 3 * area)
-        for (size_t p = 0; p < area; p++)
-            for (size_t c = 0; c < 3; c++)
-                *nhwc++ = nchw[c * area + p];
+    return images * kernels_padded(kernels, channels) / kernels_block(kernels, channels);
 }
 
-static void max_pool_pixel(const struct architecture *net, const float *image, struct extent in,
-                           size_t y, size_t x, float *out)
+static void average_pool(const struct kernels *kernels, size_t images, struct extent extent,
+                         size_t channels, const float *in, float *out)
 {
-    size_t channels = net->stem.out;
-    bool first = true;
-    for (size_t ky = 0; ky < 3; ky++)
-        for (size_t kx = 0; kx < 3; kx++) {
-            size_t row = 2 * y + ky - net->pool_pad, column = 2 * x + kx - net->pool_pad;
-            if (row >= in.height || column >= in.width) /* unsigned: also left of 0 */
-                continue;
-            const float *pixel = image + (row * in.width + column) * channels;
-            for (size_t c = 0; c < channels; c++)
-                out[c] = first || pixel[c] > out[c] ? pixel[c] : out[c];
-            first = false;
-        }
-}
-
-static void max_pool(const struct architecture *net, size_t images, const float *in,
-                     struct extent from, float *out)
-{
-    struct extent to = after_pool(net, from);
-    for (size_t n = 0; n < images; n++, in += pixels(from) * net->stem.out)
-        for (size_t y = 0; y < to.height; y++)
-            for (size_t x = 0; x < to.width; x++, out += net->stem.out)
-                max_pool_pixel(net, in, from, y, x, out);
-}
-
-/* out[images][channels] = mean over the pixels: the squeeze, and the final average pool. Sums run
- * over at most a row of 64 pixels in fp32 before they are added up, which keeps the rounding
- * error of large inputs small. */
-static void average_pool(const float *in, size_t images, size_t area, size_t channels, float *out)
-{
-    enum { ROW = 64, LANES = 64 };
-    for (size_t n = 0; n < images; n++, in += area * channels, out += channels)
-        for (size_t c0 = 0; c0 < channels; c0 += LANES) {
-            size_t lanes = channels - c0 < LANES ? channels - c0 : LANES;
-            float total[LANES] = {0};
-            for (size_t p0 = 0; p0 < area; p0 += ROW) {
-                float row[LANES] = {0};
-                size_t end = p0 + ROW < area ? p0 + ROW : area;
-                for (size_t p = p0; p < end; p++)
-                    for (size_t c = 0; c < lanes; c++)
-                        row[c] += in[p * channels + c0 + c];
-                for (size_t c = 0; c < lanes; c++)
-                    total[c] += row[c];
-            }
-            for (size_t c = 0; c < lanes; c++)
-                out[c0 + c] = total[c] / (float)area;
-        }
+    kernels->average_pool(planes(kernels, images, channels), kernels_block(kernels, channels),
+                          pixels(extent), in, out);
 }
 
 static void sigmoid(float *values, size_t count)
@@ -162,37 +121,16 @@ static void sigmoid(float *values, size_t count)
         values[i] = 1 / (1 + expf(-values[i]));
 }
 
-/* y = relu(scale * u + shortcut); y may be the shortcut itself. excitation is [images][channels],
- * NULL for blocks without. */
-static void scale_add_relu(const float *u, const float *excitation, const float *shortcut,
-                           size_t images, size_t area, size_t channels, float *y)
-{
-    for (size_t n = 0; n < images; n++)
-        for (size_t p = 0; p < area; p++) {
-            const float *gate = excitation ? excitation + n * channels : NULL;
-            for (size_t c = 0; c < channels; c++) {
-                float value = (gate ? u[c] * gate[c] : u[c]) + shortcut[c];
-                y[c] = value > 0 ? value : 0;
-            }
-            u += channels;
-            shortcut += channels;
-            y += channels;
-        }
-}
-
-/* ---- the network ------------------------------------------------------------------------- */
-
-/* Squeeze and excitation of u[images][h][w][C] into buffers->excitation. */
+/* Squeeze and excitation of u[images][C][h][w] into b->excitation. */
 static void excite(const struct kernels *kernels, const struct block *block,
-                   const struct network_buffers *buffers, size_t images, const float *u,
-                   size_t area)
+                   const struct network_buffers *b, size_t images, const float *u,
+                   struct extent extent)
 {
-    average_pool(u, images, area, block->conv3.out, buffers->squeezed);
-    kernels->conv(&block->fc1, images, 1, 1, buffers->squeezed, buffers->scratch, buffers->reduced,
-                  true);
-    kernels->conv(&block->fc2, images, 1, 1, buffers->reduced, buffers->scratch,
-                  buffers->excitation, false);
-    sigmoid(buffers->excitation, images * block->conv3.out);
+    size_t channels = block->conv3.out;
+    average_pool(kernels, images, extent, channels, u, b->squeezed);
+    kernels->conv(&block->fc1, images, 1, 1, b->squeezed, b->scratch, b->reduced, true);
+    kernels->conv(&block->fc2, images, 1, 1, b->reduced, b->scratch, b->excitation, false);
+    sigmoid(b->excitation, images * kernels_padded(kernels, channels));
 }
 
 /* y = relu(SE(conv3(conv2(conv1(x)))) + shortcut(x)); returns the extent of y. */
@@ -201,49 +139,63 @@ static struct extent run_block(const struct kernels *kernels, const struct block
                                struct extent e0, float *y)
 {
     struct extent e1 = after(&block->conv1, e0), e2 = after(&block->conv2, e1);
+    size_t channels = block->conv3.out;
     kernels->conv(&block->conv1, images, e0.height, e0.width, x, b->scratch, b->t1, true);
     kernels->conv(&block->conv2, images, e1.height, e1.width, b->t1, b->scratch, b->t2, true);
     kernels->conv(&block->conv3, images, e2.height, e2.width, b->t2, b->scratch, b->t3, false);
     if (block->has_se)
-        excite(kernels, block, b, images, b->t3, pixels(e2));
+        excite(kernels, block, b, images, b->t3, e2);
     if (block->has_downsample)
         kernels->conv(&block->downsample, images, e0.height, e0.width, x, b->scratch, y, false);
-    scale_add_relu(b->t3, block->has_se ? b->excitation : NULL, block->has_downsample ? y : x,
-                   images, pixels(e2), block->conv3.out, y);
+    kernels->scale_add_relu(planes(kernels, images, channels), kernels_block(kernels, channels),
+                            pixels(e2), b->t3, block->has_se ? b->excitation : NULL,
+                            block->has_downsample ? y : x, y);
     return e2;
 }
 
-static void keep(const float *excitation, size_t images, size_t channels, float *out, size_t stride)
+/* The stem: 7x7 convolution and max-pool into b->x; returns the extent after it. */
+static struct extent run_stem(const struct architecture *net, const struct kernels *kernels,
+                              const struct network_buffers *b, size_t images, const float *input)
+{
+    struct extent in = {b->height, b->width}, stem = after(&net->stem, in),
+                  out = after_pool(net, stem);
+    size_t channels = net->stem.out;
+    kernels->conv(&net->stem, images, in.height, in.width, input, b->scratch, b->t3, true);
+    kernels->max_pool(planes(kernels, images, channels), kernels_block(kernels, channels),
+                      stem.height, stem.width, net->pool_pad, out.height, out.width, b->t3, b->x);
+    return out;
+}
+
+/* Vectors of whole blocks into the caller's, of exactly `count` floats. */
+static void keep(const struct kernels *kernels, const float *padded, size_t images, size_t count,
+                 float *out, size_t stride)
 {
     for (size_t n = 0; n < images; n++)
-        memcpy(out + n * stride, excitation + n * channels, channels * sizeof *out);
+        memcpy(out + n * stride, padded + n * kernels_padded(kernels, count), count * sizeof *out);
 }
 
 void network_forward(const struct architecture *net, const struct kernels *kernels,
-                     const struct network_buffers *buffers, size_t images, const float *input,
+                     const struct network_buffers *b, size_t images, const float *input,
                      float *logits, float *excitations, size_t excitation_stride)
 {
-    assert(images >= 1 && images <= buffers->images);
-    const struct network_buffers *b = buffers;
-    struct extent extent = {b->height, b->width}, stem = after(&net->stem, extent);
-    to_nhwc(input, images, pixels(extent), b->t1);
-    kernels->conv(&net->stem, images, extent.height, extent.width, b->t1, b->scratch, b->t3, true);
-    max_pool(net, images, b->t3, stem, b->x);
-    extent = after_pool(net, stem);
+    assert(images >= 1 && images <= b->images);
+    struct extent extent = run_stem(net, kernels, b, images, input);
     float *x = b->x, *y = b->y;
     size_t offset = 0;
     for (size_t i = 0; i < net->block_count; i++) {
         const struct block *block = &net->blocks[i];
+        size_t channels = block->conv3.out;
         extent = run_block(kernels, block, b, images, x, extent, y);
         if (block->has_se && excitations)
-            keep(b->excitation, images, block->conv3.out, excitations + offset, excitation_stride);
-        offset += block->conv3.out;
+            keep(kernels, b->excitation, images, channels, excitations + offset, excitation_stride);
+        offset += channels;
         float *swap = x;
         x = y;
         y = swap;
     }
-    average_pool(x, images, pixels(extent), net->fc.in, b->squeezed);
-    kernels->conv(&net->fc, images, 1, 1, b->squeezed, b->scratch, logits, false);
+    average_pool(kernels, images, extent, net->fc.in, x, b->squeezed);
+    kernels->conv(&net->fc, images, 1, 1, b->squeezed, b->scratch, b->logits, false);
+    keep(kernels, b->logits, images, net->fc.out, logits, net->fc.out);
 }
 
 static double conv_multiply_adds(const struct conv *conv, struct extent in)

@@ -9,16 +9,18 @@
 #include "arena.h"
 #include "checkpoint.h"
 
-/* The activations of one worker: NHWC fp32, for up to `images` images at a time. */
+/* The activations of one worker, fp32, for up to `images` images at a time, in the backend's blocks
+ * of channels (NCHWc, see kernels.h). */
 struct network_buffers {
     size_t height, width, images;
-    float *x, *y;      /* [images][h][w][C]: a block's input and output, swapped after each */
-    float *t1, *t2;    /* [images][h][w][C / 4]: after conv1, after conv2 */
-    float *t3;         /* [images][h][w][C]: after conv3; the stem's output */
+    float *x, *y;      /* [images][C][h][w]: a block's input and output, swapped after each */
+    float *t1, *t2;    /* [images][C / 4][h][w]: after conv1, after conv2 */
+    float *t3;         /* [images][C][h][w]: after conv3; the stem's output */
     float *scratch;    /* what the backend's convolutions need */
     float *squeezed;   /* [images][C]; the final average pool too */
     float *reduced;    /* [images][C / r] */
     float *excitation; /* [images][C] */
+    float *logits;     /* [images][classes] */
 };
 
 /* Lays the buffers out in the arena (which counts or hands out, see arena.h). height, width and
@@ -26,12 +28,12 @@ struct network_buffers {
 void network_layout(const struct architecture *net, const struct kernels *kernels,
                     struct network_buffers *buffers, struct arena *arena);
 
-/* Runs 1..buffers->images images.
+/* Runs 1..b->images images.
  *   input        [images][3][height][width]
  *   logits       [images][classes]
  *   excitations  [images][excitation_stride], the blocks' vectors one after another; or NULL */
 void network_forward(const struct architecture *net, const struct kernels *kernels,
-                     const struct network_buffers *buffers, size_t images, const float *input,
+                     const struct network_buffers *b, size_t images, const float *input,
                      float *logits, float *excitations, size_t excitation_stride);
 
 /* Multiply-adds of one image, taps in the zero padding included. */

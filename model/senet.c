@@ -127,7 +127,7 @@ static enum error_code load_weights(struct senet *model, const char *path, struc
 {
     struct safetensors *file;
     TRY(safetensors_open(path, &file, err));
-    enum error_code code = checkpoint_load(file, &model->net, &model->weights, err);
+    enum error_code code = checkpoint_load(file, model->kernels, &model->net, &model->weights, err);
     if (code == ERROR_NONE)
         hash(file, model->info.sha256);
     safetensors_close(file);

@@ -18,8 +18,9 @@
 
 #include <cmocka.h>
 
-/* Every backend that has to agree with timm; ended by NULL. */
-extern const char *const golden_backends[];
+/* Names of the backends that this CPU supports, each of which has to agree with timm; NULL after
+ * the last. */
+const char *golden_backend(size_t index);
 
 /* One batch and what timm on PyTorch answers for it. */
 struct golden_case {

@@ -145,9 +145,9 @@ static size_t find_pairings(void)
     for (struct dirent *entry; (entry = readdir(directory));) {
         if (entry->d_name[0] == '.')
             continue;
-        for (size_t b = 0; golden_backends[b] && count < MAX_TESTS; b++) {
+        for (size_t b = 0; golden_backend(b) && count < MAX_TESTS; b++) {
             struct pairing *pairing = &pairings[count++];
-            pairing->backend = golden_backends[b];
+            pairing->backend = golden_backend(b);
             snprintf(pairing->fixture, sizeof pairing->fixture, "%.47s", entry->d_name);
             snprintf(pairing->name, sizeof pairing->name, "%s on %s", pairing->fixture,
                      pairing->backend);

@@ -47,10 +47,10 @@ int main(int argc, char **argv)
     }
     static struct CMUnitTest tests[8];
     size_t count = 0;
-    for (size_t b = 0; golden_backends[b] && count < 8; b++)
-        if (strcmp(golden_backends[b], "ref") != 0)
-            tests[count++] = (struct CMUnitTest){.name = golden_backends[b],
+    for (size_t b = 0; golden_backend(b) && count < 8; b++)
+        if (strcmp(golden_backend(b), "ref") != 0)
+            tests[count++] = (struct CMUnitTest){.name = golden_backend(b),
                                                  .test_func = test_agrees,
-                                                 .initial_state = (void *)golden_backends[b]};
+                                                 .initial_state = (void *)golden_backend(b)};
     return cmocka_run_group_tests_name("golden demo", tests, NULL, NULL);
 }

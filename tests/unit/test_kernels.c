@@ -12,8 +12,6 @@
 
 #include <cmocka.h>
 
-static const char *const backends[] = {"blas"};
-
 /* in, out, kernel, stride, pad, groups, height, width */
 static const size_t shapes[][8] = {
     {3, 64, 7, 2, 3, 1, 32, 32},   {64, 64, 1, 1, 0, 1, 8, 8},     {64, 64, 3, 1, 1, 1, 8, 8},
@@ -45,63 +43,177 @@ static float *filled(size_t count, uint32_t seed)
     return values;
 }
 
-static float *run(const struct kernels *kernels, const struct conv *conv, size_t batch,
-                  const size_t shape[8], const float *in, bool relu, size_t *count)
+/* One convolution as a backend wants it, from the plain forms: photo[batch][channels][area]. */
+struct problem {
+    struct conv conv;
+    size_t height, width, batch;
+    const float *source; /* [out][in / groups][kernel][kernel] */
+    const float *bias;   /* [out] */
+    const float *input;  /* [batch][in][height][width] */
+};
+
+static size_t out_floats(const struct problem *p)
 {
-    size_t height = shape[6], width = shape[7];
-    *count = batch * conv_out(conv, height) * conv_out(conv, width) * conv->out;
-    float *scratch = filled(kernels->conv_scratch(conv, height, width), 99);
-    float *out = filled(*count, 77);
-    kernels->conv(conv, batch, height, width, in, scratch, out, relu);
-    free(scratch);
-    return out;
+    return conv_out(&p->conv, p->height) * conv_out(&p->conv, p->width) * p->conv.out;
 }
 
-static void compare(const struct kernels *kernels, const size_t shape[8], bool relu)
+/* Between [channels][area] and the backend's [blocks][area][c]; the lanes of padding are zero. */
+static void to_blocks(const struct kernels *kernels, const float *planar, size_t channels,
+                      size_t area, float *blocked)
 {
-    enum { BATCH = 2 };
-    struct conv conv = {.in = shape[0],
-                        .out = shape[1],
-                        .kernel = shape[2],
-                        .stride = shape[3],
-                        .pad = shape[4],
-                        .groups = shape[5]};
-    size_t depth = conv.kernel * conv.kernel * conv.in / conv.groups, count;
-    size_t image = shape[6] * shape[7] * conv.in;
-    float *weights = filled(depth * conv.out, 1), *bias = filled(conv.out, 2);
-    float *in = filled(BATCH * image, 3);
-    conv.weights = weights;
+    size_t c = kernels_block(kernels, channels);
+    memset(blocked, 0, kernels_padded(kernels, channels) * area * sizeof *blocked);
+    for (size_t i = 0; i < channels; i++)
+        for (size_t p = 0; p < area; p++)
+            blocked[(i / c * area + p) * c + i % c] = planar[i * area + p];
+}
+
+static void from_blocks(const struct kernels *kernels, const float *blocked, size_t channels,
+                        size_t area, float *planar)
+{
+    size_t c = kernels_block(kernels, channels);
+    for (size_t i = 0; i < channels; i++)
+        for (size_t p = 0; p < area; p++)
+            planar[i * area + p] = blocked[(i / c * area + p) * c + i % c];
+}
+
+/* Runs the problem on a backend; the result is [batch][out][oh][ow], the caller's to free. */
+static float *run(const struct kernels *kernels, const struct problem *p, bool relu)
+{
+    struct conv conv = p->conv;
+    size_t area = p->height * p->width, out_area = out_floats(p) / conv.out;
+    size_t in_padded = conv.planar_in ? conv.in : kernels_padded(kernels, conv.in);
+    size_t out_padded = kernels_padded(kernels, conv.out);
+    float *packed = calloc(kernels->packed_floats(&conv), sizeof *packed);
+    float *bias = calloc(out_padded, sizeof *bias);
+    float *in = malloc(p->batch * area * in_padded * sizeof *in);
+    float *scratch = filled(kernels->conv_scratch(&conv, p->height, p->width), 99);
+    float *out = filled(p->batch * out_area * out_padded, 77);
+    float *result = malloc(p->batch * out_floats(p) * sizeof *result);
+    kernels->pack(&conv, p->source, packed);
+    memcpy(bias, p->bias, conv.out * sizeof *bias);
+    conv.weights = packed;
     conv.bias = bias;
-    float *expected = run(&kernels_ref, &conv, BATCH, shape, in, relu, &count);
-    float *found = run(kernels, &conv, BATCH, shape, in, relu, &count);
-    float tolerance = 1e-6F * (1 + sqrtf((float)depth));
-    for (size_t i = 0; i < count; i++)
+    for (size_t n = 0; n < p->batch; n++) {
+        const float *image = p->input + n * conv.in * area;
+        if (conv.planar_in)
+            memcpy(in + n * conv.in * area, image, conv.in * area * sizeof *in);
+        else
+            to_blocks(kernels, image, conv.in, area, in + n * in_padded * area);
+    }
+    kernels->conv(&conv, p->batch, p->height, p->width, in, scratch, out, relu);
+    for (size_t n = 0; n < p->batch; n++)
+        from_blocks(kernels, out + n * out_padded * out_area, conv.out, out_area,
+                    result + n * out_floats(p));
+    free(out);
+    free(scratch);
+    free(in);
+    free(bias);
+    free(packed);
+    return result;
+}
+
+static void compare(const struct kernels *kernels, const size_t shape[8], bool relu, bool planar)
+{
+    struct problem p = {.conv = {.in = shape[0],
+                                 .out = shape[1],
+                                 .kernel = shape[2],
+                                 .stride = shape[3],
+                                 .pad = shape[4],
+                                 .groups = shape[5],
+                                 .planar_in = planar},
+                        .height = shape[6],
+                        .width = shape[7],
+                        .batch = 2};
+    size_t depth = p.conv.kernel * p.conv.kernel * p.conv.in / p.conv.groups;
+    size_t image = p.height * p.width * p.conv.in, count = out_floats(&p);
+    float *source = filled(depth * p.conv.out, 1), *bias = filled(p.conv.out, 2);
+    float *input = filled(p.batch * image, 3);
+    p.source = source;
+    p.bias = bias;
+    p.input = input;
+    float *expected = run(&kernels_ref, &p, relu), *found = run(kernels, &p, relu);
+    /* Sums grow with the root of the depth, and so does the rounding's random walk. */
+    float tolerance = 1e-6F + 1e-7F * (float)depth;
+    for (size_t i = 0; i < p.batch * count; i++)
         if (!(fabsf(found[i] - expected[i]) <= tolerance))
             fail_msg("%s: %zu -> %zu, kernel %zu, stride %zu, groups %zu, %zu x %zu: value %zu is "
                      "%g, expected %g",
-                     kernels->name, conv.in, conv.out, conv.kernel, conv.stride, conv.groups,
-                     shape[6], shape[7], i, (double)found[i], (double)expected[i]);
+                     kernels->name, p.conv.in, p.conv.out, p.conv.kernel, p.conv.stride,
+                     p.conv.groups, p.height, p.width, i, (double)found[i], (double)expected[i]);
     /* The second image alone, to the last bit. */
-    size_t alone_count;
-    float *alone = run(kernels, &conv, 1, shape, in + image, relu, &alone_count);
-    assert_memory_equal(alone, found + alone_count, alone_count * sizeof *alone);
+    p.batch = 1;
+    p.input = input + image;
+    float *alone = run(kernels, &p, relu);
+    assert_memory_equal(alone, found + count, count * sizeof *alone);
     free(alone);
     free(found);
     free(expected);
-    free(in);
+    free(input);
     free(bias);
-    free(weights);
+    free(source);
 }
 
 static void test_backends(void **state)
 {
     (void)state;
-    for (size_t b = 0; b < sizeof backends / sizeof *backends; b++) {
-        const struct kernels *kernels = NULL;
-        assert_int_equal(kernels_find(backends[b], &kernels, NULL), ERROR_NONE);
+    size_t compared = 0;
+    for (size_t b = 0; kernels_at(b); b++) {
+        const struct kernels *kernels = kernels_at(b);
+        if (kernels == &kernels_ref || !kernels->supported())
+            continue;
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-            compare(kernels, shapes[i], i % 2);
+            compare(kernels, shapes[i], i % 2, shapes[i][2] == 7);
+        compared++;
     }
+    assert_true(compared > 0);
+}
+
+/* The operations between convolutions, on one plane of three channels or a block of them. */
+static void test_pointwise(void **state)
+{
+    (void)state;
+    enum { C = 16, H = 5, W = 7 };
+    static const size_t pools[][3] = {{1, 3, 4}, {0, 2, 3}, {0, 3, 4}}; /* pad, out h, out w */
+    float *in = filled(2 * H * W * C, 5), *other = filled(2 * H * W * C, 6);
+    for (size_t b = 0; kernels_at(b); b++) {
+        const struct kernels *kernels = kernels_at(b);
+        if (!kernels->supported())
+            continue;
+        float out[2 * H * W * C];
+        for (size_t i = 0; i < sizeof pools / sizeof *pools; i++) {
+            const size_t pad = pools[i][0], oh = pools[i][1], ow = pools[i][2];
+            kernels->max_pool(2, C, H, W, pad, oh, ow, in, out);
+            for (size_t at = 0; at < 2 * oh * ow * C; at++) {
+                size_t c = at % C, x = at / C % ow, y = at / C / ow % oh, n = at / C / ow / oh;
+                float most = -2;
+                for (size_t row = 0; row < H; row++)
+                    for (size_t column = 0; column < W; column++)
+                        if (row + pad >= 2 * y && row + pad < 2 * y + 3 && column + pad >= 2 * x &&
+                            column + pad < 2 * x + 3)
+                            most = fmaxf(most, in[((n * H + row) * W + column) * C + c]);
+                assert_true(out[at] == most);
+            }
+        }
+        kernels->average_pool(2, C, H * W, in, out);
+        for (size_t n = 0; n < 2; n++)
+            for (size_t c = 0; c < C; c++) {
+                double sum = 0;
+                for (size_t p = 0; p < H * W; p++)
+                    sum += (double)in[(n * H * W + p) * C + c];
+                assert_true(fabs(sum / (H * W) - (double)out[n * C + c]) < 1e-6);
+            }
+        const float *gates[2] = {other, NULL};
+        for (size_t i = 0; i < 2; i++) {
+            kernels->scale_add_relu(2, C, H * W, in, gates[i], other, out);
+            for (size_t at = 0; at < 2 * H * W * C; at++) {
+                float gate = gates[i] ? other[at / C / (H * W) * C + at % C] : 1;
+                assert_true(fabsf(out[at] - fmaxf(in[at] * gate + other[at], 0)) < 1e-6F);
+            }
+        }
+    }
+    free(in);
+    free(other);
 }
 
 /* A 3x3 image of 1..9, one channel, a 3x3 kernel that picks the left neighbour, bias 1. */
@@ -145,6 +257,7 @@ static void test_find(void **state)
     assert_non_null(strstr(err.message, "cuda"));
     assert_non_null(strstr(err.message, "blas"));
     assert_int_equal(kernels_find(NULL, &kernels, NULL), ERROR_NONE);
+    assert_true(kernels->supported());
     assert_int_equal(kernels_find("ref", &kernels, NULL), ERROR_NONE);
     assert_ptr_equal(kernels, &kernels_ref);
 }
@@ -154,6 +267,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reference),
         cmocka_unit_test(test_backends),
+        cmocka_unit_test(test_pointwise),
         cmocka_unit_test(test_find),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

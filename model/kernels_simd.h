@@ -1,0 +1,338 @@
+/* kernels_simd.h - the body of every SIMD backend, written once in GCC's vector extensions.
+ *
+ * Included by one file an instruction set (kernels_avx512.c, kernels_avx2.c, kernels_neon.c),
+ * which is compiled with that set's flags and defines first
+ *   SIMD_NAME       the backend's name, a string
+ *   SIMD_SYMBOL     its table, kernels_<name>
+ *   SIMD_SUPPORTED  the expression that asks the CPU
+ *   SIMD_FLOATS     floats in a register
+ *   TILE_1, TILE_2, TILE_4   most output pixels of a register tile that is 1, 2 or 4 blocks of
+ *                   channels wide; 0 where such a tile does not fit the registers
+ *
+ * Direct convolution on NCHW16c. A register tile is R output pixels of a row times J blocks of
+ * 16 output channels; it runs over all input channels and taps with the sums in registers, one
+ * broadcast input value times J weight vectors at a time, and stores once, with bias and ReLU.
+ * The loop order keeps the weights of J blocks in the cache while the image passes by.
+ *   1x1 of stride 1   the whole image is one long row
+ *   pad > 0           the image is first copied into scratch with its zero border
+ *   planar input      (the stem) is the same with blocks of 1 input channel
+ *   groups            an output block reads only the input blocks its groups touch; weights
+ *                     between groups are zeros
+ */
+#include "kernels.h"
+#include "kernels_pointwise.h"
+#include <stdint.h>
+#include <string.h>
+
+#define LANES     16
+#define REGISTERS (LANES / SIMD_FLOATS) /* that hold a block of channels of one pixel */
+typedef float vec __attribute__((vector_size(SIMD_FLOATS * sizeof(float)), aligned(4), may_alias));
+
+typedef int32_t mask __attribute__((vector_size(SIMD_FLOATS * sizeof(float))));
+
+#define LOAD(from) (*(const vec *)(const void *)(from))
+#define INLINE     static inline __attribute__((always_inline))
+
+static bool supported(void)
+{
+    return SIMD_SUPPORTED;
+}
+
+/* ---- shapes ------------------------------------------------------------------------------ */
+
+static size_t blocks_of(size_t channels)
+{
+    return (channels + LANES - 1) / LANES;
+}
+
+static size_t min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Input blocks that output block b reads: first, and their count, the same for every b. */
+struct reach {
+    size_t first, count;
+};
+
+static struct reach reach_of(const struct conv *conv, size_t b)
+{
+    if (conv->planar_in)
+        return (struct reach){0, conv->in};
+    size_t all = blocks_of(conv->in);
+    if (conv->groups == 1)
+        return (struct reach){0, all};
+    size_t in_g = conv->in / conv->groups, out_g = conv->out / conv->groups;
+    /* Most input channels that 16 neighbouring outputs can touch, wherever they begin. */
+    size_t groups = min_size((LANES + out_g - 2) / out_g + 1, conv->groups);
+    size_t count = min_size(blocks_of(groups * in_g) + 1, all);
+    size_t first = b * LANES / out_g * in_g / LANES;
+    return (struct reach){min_size(first, all - count), count};
+}
+
+static size_t in_lanes(const struct conv *conv)
+{
+    return conv->planar_in ? 1 : LANES;
+}
+
+/* Floats of the weights of one output block: [input blocks][kernel][kernel][in lanes][16]. */
+static size_t panel_floats(const struct conv *conv)
+{
+    return reach_of(conv, 0).count * conv->kernel * conv->kernel * in_lanes(conv) * LANES;
+}
+
+static size_t packed_floats(const struct conv *conv)
+{
+    return blocks_of(conv->out) * panel_floats(conv);
+}
+
+static void pack(const struct conv *conv, const float *source, float *packed)
+{
+    size_t taps = conv->kernel * conv->kernel, lanes = in_lanes(conv);
+    size_t in_g = conv->in / conv->groups, out_g = conv->out / conv->groups;
+    for (size_t o = 0; o < conv->out; o++) {
+        size_t b = o / LANES, first = reach_of(conv, b).first;
+        float *panel = packed + b * panel_floats(conv) + o % LANES;
+        for (size_t i = 0; i < in_g; i++) {
+            size_t channel = o / out_g * in_g + i;
+            size_t block = channel / lanes - first, lane = channel % lanes;
+            for (size_t t = 0; t < taps; t++)
+                panel[((block * taps + t) * lanes + lane) * LANES] = *source++;
+        }
+    }
+}
+
+static size_t conv_scratch(const struct conv *conv, size_t height, size_t width)
+{
+    if (conv->pad == 0)
+        return 0;
+    size_t blocks = conv->planar_in ? conv->in : blocks_of(conv->in);
+    return blocks * (height + 2 * conv->pad) * (width + 2 * conv->pad) * in_lanes(conv);
+}
+
+/* ---- the register tile ------------------------------------------------------------------- */
+
+struct tile {
+    const float *in;      /* first output pixel's window, in the first input block */
+    size_t in_row;        /* floats from an input row to the next */
+    size_t in_block;      /* floats from an input block to the next */
+    size_t blocks;        /* input blocks */
+    size_t kernel;        /* side of the window */
+    const float *weights; /* of the first output block */
+    size_t panel;         /* floats from an output block's weights to the next one's */
+    const float *bias;
+    float *out;       /* first output pixel in the first output block */
+    size_t out_block; /* floats from an output block to the next */
+    bool relu;
+};
+
+/* Floats from the first register of a tile's pixel to its j-th, in an array whose blocks are
+ * `block` apart. */
+#define AT(j, block) ((j) / REGISTERS * (block) + (j) % REGISTERS * SIMD_FLOATS)
+
+/* R pixels x J blocks; L input lanes; neighbouring output pixels read S pixels apart. */
+INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, const size_t L,
+                      const size_t S)
+{
+    vec sum[14][4]; /* only [R][J * REGISTERS] is ever touched, and lives in registers */
+#pragma GCC unroll 14
+    for (size_t p = 0; p < R; p++)
+#pragma GCC unroll 4
+        for (size_t j = 0; j < J * REGISTERS; j++)
+            sum[p][j] = LOAD(t->bias + AT(j, LANES));
+    const float *weights = t->weights;
+    for (size_t b = 0; b < t->blocks; b++)
+        for (size_t ky = 0; ky < t->kernel; ky++) {
+            const float *in = t->in + b * t->in_block + ky * t->in_row;
+            for (size_t i = t->kernel * L; i > 0; i--, in++, weights += LANES) {
+                vec w[4];
+#pragma GCC unroll 4
+                for (size_t j = 0; j < J * REGISTERS; j++)
+                    w[j] = LOAD(weights + AT(j, t->panel));
+#pragma GCC unroll 14
+                for (size_t p = 0; p < R; p++) {
+                    float value = in[p * S * L];
+#pragma GCC unroll 4
+                    for (size_t j = 0; j < J * REGISTERS; j++)
+                        sum[p][j] += value * w[j];
+                }
+            }
+        }
+    const vec zero = {0};
+#pragma GCC unroll 14
+    for (size_t p = 0; p < R; p++)
+#pragma GCC unroll 4
+        for (size_t j = 0; j < J * REGISTERS; j++) {
+            vec value = sum[p][j];
+            if (t->relu)
+                value = (vec)((mask)value & (value > zero));
+            *(vec *)(void *)(t->out + AT(j, t->out_block) + p * LANES) = value;
+        }
+}
+
+/* One function a shape: tile_<R>x<J>_l<L>_s<S>, and tables of them by R. */
+#define TILE(R, J, L, S)                                                                           \
+    static void tile_##R##x##J##_l##L##_s##S(const struct tile *t)                                 \
+    {                                                                                              \
+        tile_body(t, R, J, L, S);                                                                  \
+    }
+#define TILES_3(J, L, S) TILE(1, J, L, S) TILE(2, J, L, S) TILE(3, J, L, S)
+#define TILES_6(J, L, S) TILES_3(J, L, S) TILE(4, J, L, S) TILE(5, J, L, S) TILE(6, J, L, S)
+#define TILES_7(J, L, S) TILES_6(J, L, S) TILE(7, J, L, S)
+#define TILES_14(J, L, S)                                                                          \
+    TILES_7(J, L, S)                                                                               \
+    TILE(8, J, L, S)                                                                               \
+    TILE(9, J, L, S)                                                                               \
+    TILE(10, J, L, S) TILE(11, J, L, S) TILE(12, J, L, S) TILE(13, J, L, S) TILE(14, J, L, S)
+#define ENTRY(R, J, L, S)  tile_##R##x##J##_l##L##_s##S,
+#define ENTRIES_3(J, L, S) ENTRY(1, J, L, S) ENTRY(2, J, L, S) ENTRY(3, J, L, S)
+#define ENTRIES_6(J, L, S) ENTRIES_3(J, L, S) ENTRY(4, J, L, S) ENTRY(5, J, L, S) ENTRY(6, J, L, S)
+#define ENTRIES_7(J, L, S) ENTRIES_6(J, L, S) ENTRY(7, J, L, S)
+#define ENTRIES_14(J, L, S)                                                                        \
+    ENTRIES_7(J, L, S)                                                                             \
+    ENTRY(8, J, L, S)                                                                              \
+    ENTRY(9, J, L, S)                                                                              \
+    ENTRY(10, J, L, S) ENTRY(11, J, L, S) ENTRY(12, J, L, S) ENTRY(13, J, L, S) ENTRY(14, J, L, S)
+#define PASTE(a, b)  PASTE_(a, b)
+#define PASTE_(a, b) a##b
+/* The three kinds of input: blocked at stride 1 and 2, planar at stride 2. */
+#define DEFINE_WIDTH(J, most)                                                                      \
+    PASTE(TILES_, most)                                                                            \
+    (J, 16, 1) PASTE(TILES_, most)(J, 16, 2)                                                       \
+        PASTE(TILES_, most)(J, 1, 2) static void (*const tiles_##J[3][most])(                      \
+            const struct tile *) = {{PASTE(ENTRIES_, most)(J, 16, 1)},                             \
+                                    {PASTE(ENTRIES_, most)(J, 16, 2)},                             \
+                                    {PASTE(ENTRIES_, most)(J, 1, 2)}};
+
+DEFINE_WIDTH(1, TILE_1)
+#if TILE_2
+DEFINE_WIDTH(2, TILE_2)
+#endif
+#if TILE_4
+DEFINE_WIDTH(4, TILE_4)
+#endif
+
+/* ---- a convolution ----------------------------------------------------------------------- */
+
+/* Output pixels, a row at a time, in tiles of nearly equal size. */
+static void run_row(struct tile *tile, void (*const *run)(const struct tile *), size_t most,
+                    size_t pixels, size_t in_step)
+{
+    size_t tiles = (pixels + most - 1) / most;
+    for (size_t left = tiles; left > 0; left--) {
+        size_t count = (pixels + left - 1) / left;
+        run[count - 1](tile);
+        pixels -= count;
+        tile->in += count * in_step;
+        tile->out += count * LANES;
+    }
+}
+
+/* Copies [blocks][height][width][lanes] into scratch with a border of zeros. */
+static const float *add_border(const struct conv *conv, size_t height, size_t width,
+                               const float *in, float *scratch)
+{
+    size_t lanes = in_lanes(conv), blocks = conv->planar_in ? conv->in : blocks_of(conv->in);
+    size_t side = conv->pad * lanes, row = width * lanes, full = row + 2 * side;
+    float *out = scratch;
+    for (size_t b = 0; b < blocks; b++) {
+        memset(out, 0, conv->pad * full * sizeof *out);
+        out += conv->pad * full;
+        for (size_t y = 0; y < height; y++, in += row, out += full) {
+            memset(out, 0, side * sizeof *out);
+            memcpy(out + side, in, row * sizeof *out);
+            memset(out + side + row, 0, side * sizeof *out);
+        }
+        memset(out, 0, conv->pad * full * sizeof *out);
+        out += conv->pad * full;
+    }
+    return scratch;
+}
+
+/* J blocks of output channels from block b on, over the whole image. */
+struct strip {
+    const struct conv *conv;
+    const float *in;
+    float *out;
+    size_t in_height, in_width; /* border included */
+    size_t rows, columns;       /* of output */
+    bool relu;
+};
+
+static void run_strip(const struct strip *s, size_t b, size_t most,
+                      void (*const *run)(const struct tile *))
+{
+    const struct conv *conv = s->conv;
+    size_t lanes = in_lanes(conv), step = conv->stride * lanes;
+    struct reach reach = reach_of(conv, b);
+    struct tile tile = {.in_row = s->in_width * lanes,
+                        .in_block = s->in_height * s->in_width * lanes,
+                        .blocks = reach.count,
+                        .kernel = conv->kernel,
+                        .weights = conv->weights + b * panel_floats(conv),
+                        .panel = panel_floats(conv),
+                        .bias = conv->bias + b * LANES,
+                        .out_block = s->rows * s->columns * LANES,
+                        .relu = s->relu};
+    for (size_t y = 0; y < s->rows; y++) {
+        tile.in = s->in + reach.first * tile.in_block + y * conv->stride * tile.in_row;
+        tile.out = s->out + b * tile.out_block + y * s->columns * LANES;
+        run_row(&tile, run, most, s->columns, step);
+    }
+}
+
+/* The widest tile that suits: 4 blocks for short rows, else 2, else 1; never across groups. */
+static size_t run_blocks(const struct strip *s, size_t b, size_t left, size_t kind)
+{
+    (void)left;
+#if TILE_4
+    if (left >= 4 && s->conv->groups == 1 && (s->columns <= TILE_4 || TILE_2 == 0)) {
+        run_strip(s, b, TILE_4, tiles_4[kind]);
+        return 4;
+    }
+#endif
+#if TILE_2
+    if (left >= 2 && s->conv->groups == 1) {
+        run_strip(s, b, TILE_2, tiles_2[kind]);
+        return 2;
+    }
+#endif
+    run_strip(s, b, TILE_1, tiles_1[kind]);
+    return 1;
+}
+
+static void conv_direct(const struct conv *conv, size_t batch, size_t height, size_t width,
+                        const float *in, float *scratch, float *out, bool relu)
+{
+    size_t oh = conv_out(conv, height), ow = conv_out(conv, width), blocks = blocks_of(conv->out);
+    size_t in_floats = height * width * (conv->planar_in ? conv->in : blocks_of(conv->in) * LANES);
+    bool flat = conv->kernel == 1 && conv->stride == 1 && conv->pad == 0;
+    struct strip s = {.conv = conv,
+                      .in_height = height + 2 * conv->pad,
+                      .in_width = width + 2 * conv->pad,
+                      .rows = flat ? 1 : oh,
+                      .columns = flat ? oh * ow : ow,
+                      .relu = relu};
+    size_t kind = conv->planar_in ? 2 : conv->stride - 1;
+    for (size_t n = 0; n < batch; n++) {
+        s.in = conv->pad ? add_border(conv, height, width, in, scratch) : in;
+        s.out = out;
+        for (size_t b = 0; b < blocks;)
+            b += run_blocks(&s, b, blocks - b, kind);
+        in += in_floats;
+        out += oh * ow * blocks * LANES;
+    }
+}
+
+POINTWISE_FUNCTIONS(LANES)
+
+const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
+                                    .lanes = LANES,
+                                    .supported = supported,
+                                    .packed_floats = packed_floats,
+                                    .pack = pack,
+                                    .conv_scratch = conv_scratch,
+                                    .conv = conv_direct,
+                                    .max_pool = max_pool,
+                                    .average_pool = average_pool,
+                                    .scale_add_relu = scale_add_relu};
