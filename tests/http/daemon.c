@@ -1,0 +1,199 @@
+/* daemon.c - see daemon.h. */
+#include "daemon.h"
+#include "client.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_ARGUMENTS 40
+#define PATIENCE_S    60 /* under sanitizers on a busy machine */
+
+static void program_path(char out[256])
+{
+    const char *build = getenv("BUILD_DIR");
+    snprintf(out, 256, "%s/senetd", build != NULL ? build : "build");
+}
+
+static void pause_ms(long ms)
+{
+    nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
+}
+
+static void print_log(const struct daemon *daemon)
+{
+    char line[1024];
+    FILE *file = fopen(daemon->log_path, "r");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        fputs(line, stderr);
+    if (file != NULL)
+        fclose(file);
+}
+
+static void remove_files(struct daemon *daemon)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/port", daemon->folder);
+    unlink(path);
+    unlink(daemon->log_path);
+    rmdir(daemon->folder);
+}
+
+static void give_up(struct daemon *daemon, const char *why)
+{
+    print_log(daemon);
+    kill(daemon->pid, SIGKILL);
+    waitpid(daemon->pid, NULL, 0);
+    remove_files(daemon);
+    fail_msg("senetd: %s", why);
+}
+
+/* In the child: becomes the daemon. */
+static void become(const struct daemon *daemon, const char *const *extra)
+{
+    char program[256], port_file[128];
+    const char *argv[MAX_ARGUMENTS] = {"senetd",      "--weights",   TINY_MODEL, "--listen",
+                                       "127.0.0.1:0", "--port-file", port_file};
+    size_t count = 7;
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves nothing behind */
+    snprintf(port_file, sizeof port_file, "%s/port", daemon->folder);
+    for (; extra != NULL && *extra != NULL && count + 1 < MAX_ARGUMENTS; extra++)
+        argv[count++] = *extra;
+    int log = open(daemon->log_path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    dup2(log, STDERR_FILENO);
+    program_path(program);
+    execv(program, (char *const *)(uintptr_t)argv);
+    _exit(127);
+}
+
+static void wait_for_port(struct daemon *daemon)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/port", daemon->folder);
+    for (int i = 0; i < PATIENCE_S * 100; i++) {
+        FILE *file = fopen(path, "r");
+        bool read = file != NULL && fscanf(file, "%u", &daemon->port) == 1;
+        if (file != NULL)
+            fclose(file);
+        if (read) {
+            snprintf(daemon->base, sizeof daemon->base, "http://127.0.0.1:%u", daemon->port);
+            return;
+        }
+        if (waitpid(daemon->pid, NULL, WNOHANG) != 0)
+            break;
+        pause_ms(10);
+    }
+    give_up(daemon, "it did not write its port");
+}
+
+void daemon_launch(struct daemon *daemon, const char *const *extra)
+{
+    *daemon = (struct daemon){.folder = "/tmp/senetd-test-XXXXXX"};
+    assert_non_null(mkdtemp(daemon->folder));
+    snprintf(daemon->log_path, sizeof daemon->log_path, "%s/log", daemon->folder);
+    daemon->pid = fork();
+    assert_true(daemon->pid >= 0);
+    if (daemon->pid == 0)
+        become(daemon, extra);
+    wait_for_port(daemon);
+}
+
+void daemon_wait_ready(struct daemon *daemon)
+{
+    for (int i = 0; i < PATIENCE_S * 100; i++) {
+        struct answer answer = client_get(daemon, "/readyz");
+        long status = answer.status;
+        client_free(&answer);
+        if (status == 200)
+            return;
+        if (waitpid(daemon->pid, NULL, WNOHANG) != 0)
+            break;
+        pause_ms(10);
+    }
+    give_up(daemon, "it did not become ready");
+}
+
+void daemon_start(struct daemon *daemon, const char *const *extra)
+{
+    daemon_launch(daemon, extra);
+    daemon_wait_ready(daemon);
+}
+
+static int exit_status(pid_t pid)
+{
+    int status;
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+int daemon_wait(struct daemon *daemon)
+{
+    int status = exit_status(daemon->pid);
+    if (status != 0)
+        print_log(daemon);
+    remove_files(daemon);
+    return status;
+}
+
+void daemon_stop(struct daemon *daemon)
+{
+    kill(daemon->pid, SIGTERM);
+    assert_int_equal(daemon_wait(daemon), 0);
+}
+
+bool daemon_logged(const struct daemon *daemon, const char *text)
+{
+    char line[2048];
+    bool found = false;
+    FILE *file = fopen(daemon->log_path, "r");
+    while (file != NULL && !found && fgets(line, sizeof line, file) != NULL)
+        found = strstr(line, text) != NULL;
+    if (file != NULL)
+        fclose(file);
+    return found;
+}
+
+int daemon_run(const char *const *arguments, char *out, size_t room)
+{
+    int pipes[2];
+    assert_int_equal(pipe(pipes), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        char program[256];
+        dup2(pipes[1], STDOUT_FILENO);
+        close(pipes[0]);
+        close(pipes[1]);
+        setenv("SENETD_WEIGHTS", TINY_MODEL, 1);
+        program_path(program);
+        execv(program, (char *const *)(uintptr_t)arguments);
+        _exit(127);
+    }
+    close(pipes[1]);
+    size_t used = 0;
+    char rest[4096];
+    for (ssize_t got = 1; got > 0;) {
+        bool fits = used + 1 < room;
+        got = read(pipes[0], fits ? out + used : rest, fits ? room - 1 - used : sizeof rest);
+        if (fits && got > 0)
+            used += (size_t)got;
+    }
+    out[used] = '\0';
+    close(pipes[0]);
+    return exit_status(pid);
+}

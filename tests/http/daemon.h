@@ -1,0 +1,42 @@
+/* daemon.h - the real senetd as a child process, for the tests of its HTTP interface. */
+#ifndef SENETD_TEST_DAEMON_H
+#define SENETD_TEST_DAEMON_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define TINY_MODEL "tests/golden/fixtures/tiny_timm"
+
+struct daemon {
+    pid_t pid;
+    unsigned port;
+    char base[64];     /* "http://127.0.0.1:PORT" */
+    char folder[64];   /* for its files; removed by daemon_stop */
+    char log_path[80]; /* its stderr */
+};
+
+/* Starts $BUILD_DIR/senetd (default build/) with the tiny model on a free port of 127.0.0.1 and
+ * waits until it is ready. extra is a NULL-terminated list of further options, which win; NULL for
+ * none. Fails the test with the daemon's log if it does not come up. */
+void daemon_start(struct daemon *daemon, const char *const *extra);
+
+/* The same without waiting for readiness, only for the port. */
+void daemon_launch(struct daemon *daemon, const char *const *extra);
+
+/* Polls /readyz until it answers 200. */
+void daemon_wait_ready(struct daemon *daemon);
+
+/* Waits for the end of the process; its exit status, or 128 + the signal that killed it. */
+int daemon_wait(struct daemon *daemon);
+
+/* SIGTERM, then daemon_wait; fails the test unless the status is 0. */
+void daemon_stop(struct daemon *daemon);
+
+/* Whether the log has this text by now. */
+bool daemon_logged(const struct daemon *daemon, const char *text);
+
+/* Runs senetd with these arguments and the tiny model to its end; stdout goes to out[room],
+ * terminated, stderr to the test's. Returns its exit status. */
+int daemon_run(const char *const *arguments, char *out, size_t room);
+
+#endif
