@@ -3,6 +3,8 @@
  * A struct senet is a loaded model: read-only after senet_open, shared by any number of threads.
  * A struct senet_context is the run state of one thread: activations and scratch for a fixed
  * input size and largest batch, allocated once. senet_run allocates nothing and cannot fail.
+ * With options.threads above 1 the model has helper threads that join a senet_run while fewer
+ * contexts run than there are threads; results do not depend on them.
  *
  * Source of the network: Hu, Shen, Albanie, Sun, Wu, "Squeeze-and-Excitation Networks",
  * arXiv:1709.01507 (TPAMI 2019), section 3 and table 1; file format: safetensors.
@@ -50,6 +52,7 @@ struct senet_info {
 struct senet_options {
     const char *labels_path; /* overrides the labels beside the weights; NULL for none */
     const char *kernels;     /* backend by name; NULL picks */
+    size_t threads;          /* cores that a lone senet_run may use; 0 is 1, the caller's own */
 };
 
 /* Loads a model. path is a .safetensors file, or a directory as on the Hugging Face hub with

@@ -10,6 +10,7 @@
 #define SENETD_KERNELS_H
 
 #include "error.h"
+#include "pool.h"
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -41,9 +42,9 @@ struct kernels {
     /* Floats of scratch that conv needs for images of height x width; 0 for none. */
     size_t (*conv_scratch)(const struct conv *conv, size_t height, size_t width);
     /* out[batch] = (relu of) conv(in[batch]) + bias. An image's result does not depend on the
-     * rest of its batch, to the last bit. */
+     * rest of its batch, nor on the team's helpers, to the last bit. */
     void (*conv)(const struct conv *conv, size_t batch, size_t height, size_t width,
-                 const float *in, float *scratch, float *out, bool relu);
+                 const float *in, float *scratch, float *out, bool relu, struct team *team);
     /* The operations between convolutions work on planes: a plane is one block of channels of one
      * image, [height][width][c]; a batch has batch * (C / c) of them, one after another. */
     /* out[planes][out_height][out_width][c]: 3x3 max-pool of stride 2; `pad` rows and columns

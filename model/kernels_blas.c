@@ -70,8 +70,9 @@ static void one_thread(void)
 }
 
 static void conv_gemm(const struct conv *conv, size_t batch, size_t height, size_t width,
-                      const float *in, float *scratch, float *out, bool relu)
+                      const float *in, float *scratch, float *out, bool relu, struct team *team)
 {
+    (void)team; /* one thread a batch */
     /* The workers are the parallelism; OpenBLAS must not add threads of its own. */
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, one_thread);

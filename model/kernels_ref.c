@@ -33,8 +33,9 @@ static double conv_at(const struct conv *conv, size_t height, size_t width, cons
 }
 
 static void conv_direct(const struct conv *conv, size_t batch, size_t height, size_t width,
-                        const float *in, float *scratch, float *out, bool relu)
+                        const float *in, float *scratch, float *out, bool relu, struct team *team)
 {
+    (void)team; /* one thread a batch */
     (void)scratch;
     size_t oh = conv_out(conv, height), ow = conv_out(conv, width);
     size_t out_g = conv->out / conv->groups;

@@ -214,7 +214,31 @@ DEFINE_WIDTH(4, TILE_4)
 
 /* ---- a convolution ----------------------------------------------------------------------- */
 
-/* Output pixels, a row at a time, in tiles of nearly equal size. */
+/* One image's convolution and how it is cut into items for the team: groups of up to `wide`
+ * output blocks, times chunks of rows (or, of an image that is one long row, of columns). */
+struct job {
+    const struct conv *conv;
+    const float *in; /* with its border */
+    float *out;
+    size_t in_height, in_width; /* border included */
+    size_t rows, columns;       /* of output */
+    size_t blocks, wide;        /* output blocks; most of them in a tile: 1, 2 or 4 */
+    size_t groups, chunks;
+    size_t kind; /* of input, for the tables of tiles */
+    bool relu;
+};
+
+/* The widest tile that suits: 4 blocks for short rows, else 2, else 1; never across groups. */
+static size_t widest(const struct conv *conv, size_t columns)
+{
+    if (conv->groups > 1)
+        return 1;
+    if (TILE_4 && columns <= TILE_4)
+        return 4;
+    return TILE_2 ? 2 : 1;
+}
+
+/* Output pixels of one row, in tiles of nearly equal size. */
 static void run_row(struct tile *tile, void (*const *run)(const struct tile *), size_t most,
                     size_t pixels, size_t in_step)
 {
@@ -228,99 +252,132 @@ static void run_row(struct tile *tile, void (*const *run)(const struct tile *), 
     }
 }
 
-/* Copies [blocks][height][width][lanes] into scratch with a border of zeros. */
-static const float *add_border(const struct conv *conv, size_t height, size_t width,
-                               const float *in, float *scratch)
+/* `width` output blocks from block b on; rows and columns from (top, left) on. */
+static void run_region(const struct job *job, size_t b, size_t width, size_t top, size_t bottom,
+                       size_t left, size_t right)
 {
-    size_t lanes = in_lanes(conv), blocks = conv->planar_in ? conv->in : blocks_of(conv->in);
-    size_t side = conv->pad * lanes, row = width * lanes, full = row + 2 * side;
-    float *out = scratch;
-    for (size_t b = 0; b < blocks; b++) {
-        memset(out, 0, conv->pad * full * sizeof *out);
-        out += conv->pad * full;
-        for (size_t y = 0; y < height; y++, in += row, out += full) {
-            memset(out, 0, side * sizeof *out);
-            memcpy(out + side, in, row * sizeof *out);
-            memset(out + side + row, 0, side * sizeof *out);
-        }
-        memset(out, 0, conv->pad * full * sizeof *out);
-        out += conv->pad * full;
+    const struct conv *conv = job->conv;
+    size_t lanes = in_lanes(conv), step = conv->stride * lanes, most = TILE_1;
+    void (*const *run)(const struct tile *) = tiles_1[job->kind];
+    (void)width; /* where tiles of one block are all there are */
+#if TILE_2
+    if (width == 2) {
+        most = TILE_2;
+        run = tiles_2[job->kind];
     }
-    return scratch;
-}
-
-/* J blocks of output channels from block b on, over the whole image. */
-struct strip {
-    const struct conv *conv;
-    const float *in;
-    float *out;
-    size_t in_height, in_width; /* border included */
-    size_t rows, columns;       /* of output */
-    bool relu;
-};
-
-static void run_strip(const struct strip *s, size_t b, size_t most,
-                      void (*const *run)(const struct tile *))
-{
-    const struct conv *conv = s->conv;
-    size_t lanes = in_lanes(conv), step = conv->stride * lanes;
+#endif
+#if TILE_4
+    if (width == 4) {
+        most = TILE_4;
+        run = tiles_4[job->kind];
+    }
+#endif
     struct reach reach = reach_of(conv, b);
-    struct tile tile = {.in_row = s->in_width * lanes,
-                        .in_block = s->in_height * s->in_width * lanes,
+    struct tile tile = {.in_row = job->in_width * lanes,
+                        .in_block = job->in_height * job->in_width * lanes,
                         .blocks = reach.count,
                         .kernel = conv->kernel,
                         .weights = conv->weights + b * panel_floats(conv),
                         .panel = panel_floats(conv),
                         .bias = conv->bias + b * LANES,
-                        .out_block = s->rows * s->columns * LANES,
-                        .relu = s->relu};
-    for (size_t y = 0; y < s->rows; y++) {
-        tile.in = s->in + reach.first * tile.in_block + y * conv->stride * tile.in_row;
-        tile.out = s->out + b * tile.out_block + y * s->columns * LANES;
-        run_row(&tile, run, most, s->columns, step);
+                        .out_block = job->rows * job->columns * LANES,
+                        .relu = job->relu};
+    for (size_t y = top; y < bottom; y++) {
+        tile.in =
+            job->in + reach.first * tile.in_block + y * conv->stride * tile.in_row + left * step;
+        tile.out = job->out + b * tile.out_block + (y * job->columns + left) * LANES;
+        run_row(&tile, run, most, right - left, step);
     }
 }
 
-/* The widest tile that suits: 4 blocks for short rows, else 2, else 1; never across groups. */
-static size_t run_blocks(const struct strip *s, size_t b, size_t left, size_t kind)
+/* Item i: a group of output blocks and a chunk of pixels. A group that has fewer blocks than a
+ * wide tile runs as tiles of 2 and 1. */
+static void run_item(void *context, size_t i)
 {
-    (void)left;
-#if TILE_4
-    if (left >= 4 && s->conv->groups == 1 && (s->columns <= TILE_4 || TILE_2 == 0)) {
-        run_strip(s, b, TILE_4, tiles_4[kind]);
-        return 4;
+    const struct job *job = context;
+    size_t b = i / job->chunks * job->wide, chunk = i % job->chunks;
+    size_t end = min_size(b + job->wide, job->blocks);
+    size_t top = 0, bottom = job->rows, left = 0, right = job->columns;
+    if (job->rows > 1) {
+        top = job->rows * chunk / job->chunks;
+        bottom = job->rows * (chunk + 1) / job->chunks;
+    } else {
+        left = job->columns * chunk / job->chunks;
+        right = job->columns * (chunk + 1) / job->chunks;
     }
-#endif
-#if TILE_2
-    if (left >= 2 && s->conv->groups == 1) {
-        run_strip(s, b, TILE_2, tiles_2[kind]);
-        return 2;
+    while (b < end) {
+        size_t width = end - b >= job->wide ? job->wide : TILE_2 && end - b >= 2 ? 2 : 1;
+        run_region(job, b, width, top, bottom, left, right);
+        b += width;
     }
-#endif
-    run_strip(s, b, TILE_1, tiles_1[kind]);
-    return 1;
+}
+
+/* Enough items that the last ones end together on all cores, each of some tiles still. */
+static size_t chunks_for(const struct job *job, size_t cores)
+{
+    enum { ITEMS_A_CORE = 4, TILES_AT_LEAST = 4 };
+    if (cores < 2)
+        return 1;
+    size_t wanted = (cores * ITEMS_A_CORE + job->groups - 1) / job->groups;
+    size_t most = job->rows > 1 ? job->rows : job->columns / (TILE_1 * TILES_AT_LEAST);
+    size_t chunks = min_size(wanted, most);
+    return chunks ? chunks : 1;
+}
+
+/* The copy of one image with its border of zeros, an input block an item. */
+struct border {
+    const float *in; /* [blocks][height][width][lanes] */
+    float *out;      /* [blocks][height + 2 pad][width + 2 pad][lanes] */
+    size_t height, width, lanes, pad;
+};
+
+static void copy_with_border(void *context, size_t b)
+{
+    const struct border *border = context;
+    size_t side = border->pad * border->lanes, row = border->width * border->lanes;
+    size_t full = row + 2 * side;
+    const float *in = border->in + b * border->height * row;
+    float *out = border->out + b * (border->height + 2 * border->pad) * full;
+    memset(out, 0, border->pad * full * sizeof *out);
+    out += border->pad * full;
+    for (size_t y = 0; y < border->height; y++, in += row, out += full) {
+        memset(out, 0, side * sizeof *out);
+        memcpy(out + side, in, row * sizeof *out);
+        memset(out + side + row, 0, side * sizeof *out);
+    }
+    memset(out, 0, border->pad * full * sizeof *out);
 }
 
 static void conv_direct(const struct conv *conv, size_t batch, size_t height, size_t width,
-                        const float *in, float *scratch, float *out, bool relu)
+                        const float *in, float *scratch, float *out, bool relu, struct team *team)
 {
-    size_t oh = conv_out(conv, height), ow = conv_out(conv, width), blocks = blocks_of(conv->out);
-    size_t in_floats = height * width * (conv->planar_in ? conv->in : blocks_of(conv->in) * LANES);
+    size_t oh = conv_out(conv, height), ow = conv_out(conv, width);
+    size_t in_blocks = conv->planar_in ? conv->in : blocks_of(conv->in);
     bool flat = conv->kernel == 1 && conv->stride == 1 && conv->pad == 0;
-    struct strip s = {.conv = conv,
+    struct job job = {.conv = conv,
                       .in_height = height + 2 * conv->pad,
                       .in_width = width + 2 * conv->pad,
                       .rows = flat ? 1 : oh,
                       .columns = flat ? oh * ow : ow,
+                      .blocks = blocks_of(conv->out),
+                      .kind = conv->planar_in ? 2 : conv->stride - 1,
                       .relu = relu};
-    size_t kind = conv->planar_in ? 2 : conv->stride - 1;
+    job.wide = widest(conv, job.columns);
+    job.groups = (job.blocks + job.wide - 1) / job.wide;
+    job.chunks = chunks_for(&job, pool_cores(team));
+    struct border border = {.out = scratch,
+                            .height = height,
+                            .width = width,
+                            .lanes = in_lanes(conv),
+                            .pad = conv->pad};
     for (size_t n = 0; n < batch; n++) {
-        s.in = conv->pad ? add_border(conv, height, width, in, scratch) : in;
-        s.out = out;
-        for (size_t b = 0; b < blocks;)
-            b += run_blocks(&s, b, blocks - b, kind);
-        in += in_floats;
-        out += oh * ow * blocks * LANES;
+        job.in = border.in = in + n * height * width * in_blocks * border.lanes;
+        job.out = out + n * oh * ow * job.blocks * LANES;
+        if (conv->pad) {
+            pool_for(team, in_blocks, copy_with_border, &border);
+            job.in = scratch;
+        }
+        pool_for(team, job.groups * job.chunks, run_item, &job);
     }
 }
 

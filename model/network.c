@@ -102,17 +102,75 @@ void network_layout(const struct architecture *net, const struct kernels *kernel
 
 /* ---- the network ------------------------------------------------------------------------- */
 
-/* Planes of a batch's activations: see kernels.h. */
-static size_t planes(const struct kernels *kernels, size_t images, size_t channels)
+/* The planes (see kernels.h) of a batch's activations, cut into items for the team. */
+struct sweep {
+    const struct kernels *kernels;
+    size_t planes, c, items;
+    struct extent in, out;
+    size_t pad;
+    const float *u, *gate, *shortcut;
+    float *y;
+};
+
+static struct sweep sweep_over(const struct kernels *kernels, const struct network_buffers *b,
+                               size_t images, size_t channels)
 {
-    return images * kernels_padded(kernels, channels) / kernels_block(kernels, channels);
+    enum { ITEMS_A_CORE = 4 };
+    struct sweep sweep = {.kernels = kernels, .c = kernels_block(kernels, channels)};
+    size_t items = ITEMS_A_CORE * pool_cores(b->team);
+    sweep.planes = images * kernels_padded(kernels, channels) / sweep.c;
+    sweep.items = items < sweep.planes ? items : sweep.planes;
+    return sweep;
 }
 
-static void average_pool(const struct kernels *kernels, size_t images, struct extent extent,
-                         size_t channels, const float *in, float *out)
+/* Item i's planes: from `first`, how many. */
+static size_t share(const struct sweep *sweep, size_t i, size_t *first)
 {
-    kernels->average_pool(planes(kernels, images, channels), kernels_block(kernels, channels),
-                          pixels(extent), in, out);
+    *first = sweep->planes * i / sweep->items;
+    return sweep->planes * (i + 1) / sweep->items - *first;
+}
+
+static void max_pool_item(void *context, size_t i)
+{
+    const struct sweep *s = context;
+    size_t first, count = share(s, i, &first);
+    s->kernels->max_pool(count, s->c, s->in.height, s->in.width, s->pad, s->out.height,
+                         s->out.width, s->u + first * pixels(s->in) * s->c,
+                         s->y + first * pixels(s->out) * s->c);
+}
+
+static void average_pool_item(void *context, size_t i)
+{
+    const struct sweep *s = context;
+    size_t first, count = share(s, i, &first);
+    s->kernels->average_pool(count, s->c, pixels(s->in), s->u + first * pixels(s->in) * s->c,
+                             s->y + first * s->c);
+}
+
+static void scale_add_relu_item(void *context, size_t i)
+{
+    const struct sweep *s = context;
+    size_t first, count = share(s, i, &first), at = first * pixels(s->in) * s->c;
+    s->kernels->scale_add_relu(count, s->c, pixels(s->in), s->u + at,
+                               s->gate ? s->gate + first * s->c : NULL, s->shortcut + at,
+                               s->y + at);
+}
+
+static void average_pool(const struct kernels *kernels, const struct network_buffers *b,
+                         size_t images, struct extent extent, size_t channels, const float *in)
+{
+    struct sweep sweep = sweep_over(kernels, b, images, channels);
+    sweep.in = extent;
+    sweep.u = in;
+    sweep.y = b->squeezed;
+    pool_for(b->team, sweep.items, average_pool_item, &sweep);
+}
+
+static void convolve(const struct kernels *kernels, const struct network_buffers *b,
+                     const struct conv *conv, size_t images, struct extent extent, const float *in,
+                     float *out, bool relu)
+{
+    kernels->conv(conv, images, extent.height, extent.width, in, b->scratch, out, relu, b->team);
 }
 
 static void sigmoid(float *values, size_t count)
@@ -121,15 +179,17 @@ static void sigmoid(float *values, size_t count)
         values[i] = 1 / (1 + expf(-values[i]));
 }
 
+static const struct extent one = {1, 1};
+
 /* Squeeze and excitation of u[images][C][h][w] into b->excitation. */
 static void excite(const struct kernels *kernels, const struct block *block,
                    const struct network_buffers *b, size_t images, const float *u,
                    struct extent extent)
 {
     size_t channels = block->conv3.out;
-    average_pool(kernels, images, extent, channels, u, b->squeezed);
-    kernels->conv(&block->fc1, images, 1, 1, b->squeezed, b->scratch, b->reduced, true);
-    kernels->conv(&block->fc2, images, 1, 1, b->reduced, b->scratch, b->excitation, false);
+    average_pool(kernels, b, images, extent, channels, u);
+    convolve(kernels, b, &block->fc1, images, one, b->squeezed, b->reduced, true);
+    convolve(kernels, b, &block->fc2, images, one, b->reduced, b->excitation, false);
     sigmoid(b->excitation, images * kernels_padded(kernels, channels));
 }
 
@@ -139,17 +199,20 @@ static struct extent run_block(const struct kernels *kernels, const struct block
                                struct extent e0, float *y)
 {
     struct extent e1 = after(&block->conv1, e0), e2 = after(&block->conv2, e1);
-    size_t channels = block->conv3.out;
-    kernels->conv(&block->conv1, images, e0.height, e0.width, x, b->scratch, b->t1, true);
-    kernels->conv(&block->conv2, images, e1.height, e1.width, b->t1, b->scratch, b->t2, true);
-    kernels->conv(&block->conv3, images, e2.height, e2.width, b->t2, b->scratch, b->t3, false);
+    convolve(kernels, b, &block->conv1, images, e0, x, b->t1, true);
+    convolve(kernels, b, &block->conv2, images, e1, b->t1, b->t2, true);
+    convolve(kernels, b, &block->conv3, images, e2, b->t2, b->t3, false);
     if (block->has_se)
         excite(kernels, block, b, images, b->t3, e2);
     if (block->has_downsample)
-        kernels->conv(&block->downsample, images, e0.height, e0.width, x, b->scratch, y, false);
-    kernels->scale_add_relu(planes(kernels, images, channels), kernels_block(kernels, channels),
-                            pixels(e2), b->t3, block->has_se ? b->excitation : NULL,
-                            block->has_downsample ? y : x, y);
+        convolve(kernels, b, &block->downsample, images, e0, x, y, false);
+    struct sweep sweep = sweep_over(kernels, b, images, block->conv3.out);
+    sweep.in = e2;
+    sweep.u = b->t3;
+    sweep.gate = block->has_se ? b->excitation : NULL;
+    sweep.shortcut = block->has_downsample ? y : x;
+    sweep.y = y;
+    pool_for(b->team, sweep.items, scale_add_relu_item, &sweep);
     return e2;
 }
 
@@ -157,13 +220,16 @@ static struct extent run_block(const struct kernels *kernels, const struct block
 static struct extent run_stem(const struct architecture *net, const struct kernels *kernels,
                               const struct network_buffers *b, size_t images, const float *input)
 {
-    struct extent in = {b->height, b->width}, stem = after(&net->stem, in),
-                  out = after_pool(net, stem);
-    size_t channels = net->stem.out;
-    kernels->conv(&net->stem, images, in.height, in.width, input, b->scratch, b->t3, true);
-    kernels->max_pool(planes(kernels, images, channels), kernels_block(kernels, channels),
-                      stem.height, stem.width, net->pool_pad, out.height, out.width, b->t3, b->x);
-    return out;
+    struct extent in = {b->height, b->width}, stem = after(&net->stem, in);
+    convolve(kernels, b, &net->stem, images, in, input, b->t3, true);
+    struct sweep sweep = sweep_over(kernels, b, images, net->stem.out);
+    sweep.in = stem;
+    sweep.out = after_pool(net, stem);
+    sweep.pad = net->pool_pad;
+    sweep.u = b->t3;
+    sweep.y = b->x;
+    pool_for(b->team, sweep.items, max_pool_item, &sweep);
+    return sweep.out;
 }
 
 /* Vectors of whole blocks into the caller's, of exactly `count` floats. */
@@ -193,8 +259,8 @@ void network_forward(const struct architecture *net, const struct kernels *kerne
         x = y;
         y = swap;
     }
-    average_pool(kernels, images, extent, net->fc.in, x, b->squeezed);
-    kernels->conv(&net->fc, images, 1, 1, b->squeezed, b->scratch, b->logits, false);
+    average_pool(kernels, b, images, extent, net->fc.in, x);
+    convolve(kernels, b, &net->fc, images, one, b->squeezed, b->logits, false);
     keep(kernels, b->logits, images, net->fc.out, logits, net->fc.out);
 }
 
@@ -206,7 +272,6 @@ static double conv_multiply_adds(const struct conv *conv, struct extent in)
 
 double network_multiply_adds(const struct architecture *net, size_t height, size_t width)
 {
-    const struct extent one = {1, 1};
     struct extent extent = {height, width};
     double sum = conv_multiply_adds(&net->stem, extent) + conv_multiply_adds(&net->fc, one);
     extent = after_pool(net, after(&net->stem, extent));

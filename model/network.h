@@ -13,6 +13,7 @@
  * of channels (NCHWc, see kernels.h). */
 struct network_buffers {
     size_t height, width, images;
+    struct team *team; /* helpers, or NULL */
     float *x, *y;      /* [images][C][h][w]: a block's input and output, swapped after each */
     float *t1, *t2;    /* [images][C / 4][h][w]: after conv1, after conv2 */
     float *t3;         /* [images][C][h][w]: after conv3; the stem's output */
@@ -23,8 +24,8 @@ struct network_buffers {
     float *logits;     /* [images][classes] */
 };
 
-/* Lays the buffers out in the arena (which counts or hands out, see arena.h). height, width and
- * images are set by the caller. */
+/* Lays the buffers out in the arena (which counts or hands out, see arena.h). height, width, images
+ * and team are set by the caller. */
 void network_layout(const struct architecture *net, const struct kernels *kernels,
                     struct network_buffers *buffers, struct arena *arena);
 

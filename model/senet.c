@@ -5,6 +5,7 @@
 #include "labels.h"
 #include "model_config.h"
 #include "network.h"
+#include "pool.h"
 #include "safetensors.h"
 #include <assert.h>
 #include <math.h>
@@ -29,6 +30,7 @@ struct senet {
     struct arena weights;
     struct labels labels;
     const struct kernels *kernels;
+    struct pool *pool;
 };
 
 struct senet_context {
@@ -169,6 +171,7 @@ static enum error_code load(struct senet *model, const char *path,
     if (config_path[0] && access(config_path, F_OK) == 0)
         TRY(model_config_read(config_path, &config, err));
     TRY(kernels_find(options ? options->kernels : NULL, &model->kernels, err));
+    TRY(pool_new(options && options->threads ? options->threads : 1, &model->pool, err));
     TRY(load_weights(model, weights, err));
     if (config.classes && config.classes != model->net.fc.out)
         return error_set(err, ERROR_WEIGHTS,
@@ -197,6 +200,7 @@ void senet_close(struct senet *model)
 {
     if (!model)
         return;
+    pool_free(model->pool);
     arena_free(&model->weights);
     labels_free(&model->labels);
     free(model);
@@ -240,8 +244,10 @@ enum error_code senet_context_new(const struct senet *model, size_t max_batch, s
     context->buffers.images = max_batch < IMAGES_AT_ONCE ? max_batch : IMAGES_AT_ONCE;
     network_layout(&model->net, model->kernels, &context->buffers, &context->arena);
     enum error_code code = arena_commit(&context->arena, "activations", err);
+    if (code == ERROR_NONE)
+        code = pool_team_new(model->pool, &context->buffers.team, err);
     if (code != ERROR_NONE) {
-        free(context);
+        senet_context_free(context);
         return code;
     }
     network_layout(&model->net, model->kernels, &context->buffers, &context->arena);
@@ -253,6 +259,7 @@ void senet_context_free(struct senet_context *context)
 {
     if (!context)
         return;
+    pool_team_free(context->buffers.team);
     arena_free(&context->arena);
     free(context);
 }
@@ -269,6 +276,7 @@ void senet_run(struct senet_context *context, size_t batch, const float *input, 
     const struct network_buffers *buffers = &context->buffers;
     assert(batch >= 1 && batch <= context->max_batch);
     size_t stride = model->info.excitation_floats;
+    pool_begin(buffers->team);
     for (size_t done = 0; done < batch; done += buffers->images) {
         size_t images = batch - done < buffers->images ? batch - done : buffers->images;
         network_forward(&model->net, model->kernels, buffers, images,
@@ -276,6 +284,7 @@ void senet_run(struct senet_context *context, size_t batch, const float *input, 
                         logits + done * model->net.fc.out,
                         excitations ? excitations + done * stride : NULL, stride);
     }
+    pool_end(buffers->team);
 }
 
 void senet_top_k(const float *logits, size_t classes, size_t k, struct senet_top *top)

@@ -12,12 +12,13 @@
 
 #define MAX_WORDS 16
 
-/* Parses words that are separated by single spaces; config's strings live until the next call. */
+/* Parses words that are separated by single spaces. What config points to lives until the next
+ * call. */
 static enum error_code parse(const char *line, struct config *config, struct error *err)
 {
-    static char text[512];
-    char *argv[MAX_WORDS + 2] = {(char[]){"senetd"}};
+    static char text[512], name[] = "senetd", *argv[MAX_WORDS + 2];
     int argc = 1;
+    argv[0] = name;
     assert_true(strlen(line) < sizeof text);
     memcpy(text, line, strlen(line) + 1);
     for (char *at = text; *at != '\0' && argc <= MAX_WORDS;) {

@@ -78,7 +78,8 @@ static void from_blocks(const struct kernels *kernels, const float *blocked, siz
 }
 
 /* Runs the problem on a backend; the result is [batch][out][oh][ow], the caller's to free. */
-static float *run(const struct kernels *kernels, const struct problem *p, bool relu)
+static float *run(const struct kernels *kernels, const struct problem *p, bool relu,
+                  struct team *team)
 {
     struct conv conv = p->conv;
     size_t area = p->height * p->width, out_area = out_floats(p) / conv.out;
@@ -101,7 +102,7 @@ static float *run(const struct kernels *kernels, const struct problem *p, bool r
         else
             to_blocks(kernels, image, conv.in, area, in + n * in_padded * area);
     }
-    kernels->conv(&conv, p->batch, p->height, p->width, in, scratch, out, relu);
+    kernels->conv(&conv, p->batch, p->height, p->width, in, scratch, out, relu, team);
     for (size_t n = 0; n < p->batch; n++)
         from_blocks(kernels, out + n * out_padded * out_area, conv.out, out_area,
                     result + n * out_floats(p));
@@ -113,7 +114,8 @@ static float *run(const struct kernels *kernels, const struct problem *p, bool r
     return result;
 }
 
-static void compare(const struct kernels *kernels, const size_t shape[8], bool relu, bool planar)
+static void compare(const struct kernels *kernels, const size_t shape[8], bool relu, bool planar,
+                    struct team *team)
 {
     struct problem p = {.conv = {.in = shape[0],
                                  .out = shape[1],
@@ -132,7 +134,7 @@ static void compare(const struct kernels *kernels, const size_t shape[8], bool r
     p.source = source;
     p.bias = bias;
     p.input = input;
-    float *expected = run(&kernels_ref, &p, relu), *found = run(kernels, &p, relu);
+    float *expected = run(&kernels_ref, &p, relu, NULL), *found = run(kernels, &p, relu, NULL);
     /* Sums grow with the root of the depth, and so does the rounding's random walk. */
     float tolerance = 1e-6F + 1e-7F * (float)depth;
     for (size_t i = 0; i < p.batch * count; i++)
@@ -141,10 +143,10 @@ static void compare(const struct kernels *kernels, const size_t shape[8], bool r
                      "%g, expected %g",
                      kernels->name, p.conv.in, p.conv.out, p.conv.kernel, p.conv.stride,
                      p.conv.groups, p.height, p.width, i, (double)found[i], (double)expected[i]);
-    /* The second image alone, to the last bit. */
+    /* The second image alone, with helpers: the same to the last bit. */
     p.batch = 1;
     p.input = input + image;
-    float *alone = run(kernels, &p, relu);
+    float *alone = run(kernels, &p, relu, team);
     assert_memory_equal(alone, found + count, count * sizeof *alone);
     free(alone);
     free(found);
@@ -158,15 +160,23 @@ static void test_backends(void **state)
 {
     (void)state;
     size_t compared = 0;
+    struct pool *pool = NULL;
+    struct team *team = NULL;
+    assert_int_equal(pool_new(3, &pool, NULL), ERROR_NONE);
+    assert_int_equal(pool_team_new(pool, &team, NULL), ERROR_NONE);
+    pool_begin(team);
     for (size_t b = 0; kernels_at(b); b++) {
         const struct kernels *kernels = kernels_at(b);
         if (kernels == &kernels_ref || !kernels->supported())
             continue;
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-            compare(kernels, shapes[i], i % 2, shapes[i][2] == 7);
+            compare(kernels, shapes[i], i % 2, shapes[i][2] == 7, team);
         compared++;
     }
     assert_true(compared > 0);
+    pool_end(team);
+    pool_team_free(team);
+    pool_free(pool);
 }
 
 /* The operations between convolutions, on one plane of three channels or a block of them. */
@@ -230,13 +240,13 @@ static void test_reference(void **state)
                         .groups = 1,
                         .weights = weights,
                         .bias = &bias};
-    kernels_ref.conv(&conv, 1, 3, 3, in, NULL, out, false);
+    kernels_ref.conv(&conv, 1, 3, 3, in, NULL, out, false, NULL);
     assert_memory_equal(out, ((float[]){1, 2, 3, 1, 5, 6, 1, 8, 9}), sizeof out);
     conv.stride = 2;
-    kernels_ref.conv(&conv, 1, 3, 3, in, NULL, out, false);
+    kernels_ref.conv(&conv, 1, 3, 3, in, NULL, out, false, NULL);
     assert_memory_equal(out, ((float[]){1, 3, 1, 9}), 4 * sizeof *out);
     bias = -5;
-    kernels_ref.conv(&conv, 1, 3, 3, in, NULL, out, true);
+    kernels_ref.conv(&conv, 1, 3, 3, in, NULL, out, true, NULL);
     assert_memory_equal(out, ((float[]){0, 0, 0, 3}), 4 * sizeof *out);
     /* Two groups: each output sees its own input channel alone. */
     const float pair[2] = {3, 5};
@@ -244,7 +254,7 @@ static void test_reference(void **state)
     struct conv grouped = {.in = 2, .out = 2, .kernel = 1, .stride = 1, .groups = 2};
     grouped.weights = twice;
     grouped.bias = biases;
-    kernels_ref.conv(&grouped, 1, 1, 1, pair, NULL, out, false);
+    kernels_ref.conv(&grouped, 1, 1, 1, pair, NULL, out, false, NULL);
     assert_memory_equal(out, ((float[]){30, 501}), 2 * sizeof *out);
 }
 

@@ -1,0 +1,267 @@
+/* pool.c - see pool.h.
+ *
+ * A team publishes a loop in one 64-bit ticket: generation, item count and next item. Whoever
+ * swaps the ticket for its successor owns that item; because count and generation travel in the
+ * same word, a swap that succeeds proves that the loop read beside it is still the current one.
+ * Helpers spin while a team leads that they may help (the next loop is microseconds away) and
+ * sleep otherwise.
+ */
+#include "pool.h"
+#include <assert.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#define MAX_CORES 1024
+#define SPINS     2000 /* rounds without work before a spinning thread begins to yield its core */
+
+/* A ticket: generation << 42 | count << 21 | next item; both numbers may be POOL_MAX_ITEMS. */
+#define FIELD_BITS 21
+#define FIELD_MASK (((uint64_t)1 << FIELD_BITS) - 1)
+
+struct team {
+    struct pool *pool;
+    atomic_bool taken;
+    atomic_bool leading;
+    uint64_t generation;      /* the leader's own */
+    _Atomic(uint64_t) ticket; /* of the present loop; see above */
+    _Atomic(void (*)(void *, size_t)) item;
+    _Atomic(void *) context;
+    _Atomic(size_t) done; /* items finished */
+    char apart[64];       /* the next team's ticket in another cache line */
+};
+
+struct helper {
+    struct pool *pool;
+    size_t index;
+    pthread_t thread;
+};
+
+struct pool {
+    size_t cores;
+    struct helper *helpers; /* [cores - 1] */
+    size_t started;
+    atomic_size_t active; /* teams that lead */
+    atomic_size_t sleepers;
+    atomic_size_t teams_used; /* teams beyond were never taken */
+    atomic_bool stop;
+    pthread_mutex_t mutex; /* for sleeping only */
+    pthread_cond_t wake;
+    struct team teams[POOL_MAX_TEAMS];
+};
+
+static void relax(size_t *rounds)
+{
+    if (++*rounds > SPINS) {
+        sched_yield();
+        return;
+    }
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static uint64_t ticket_count(uint64_t ticket)
+{
+    return ticket >> FIELD_BITS & FIELD_MASK;
+}
+
+static uint64_t ticket_next(uint64_t ticket)
+{
+    return ticket & FIELD_MASK;
+}
+
+/* Runs one item of the team's loop; false where none is left. */
+static bool run_one(struct team *team)
+{
+    uint64_t ticket = atomic_load_explicit(&team->ticket, memory_order_acquire);
+    do {
+        if (ticket_next(ticket) >= ticket_count(ticket))
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&team->ticket, &ticket, ticket + 1,
+                                                    memory_order_acq_rel, memory_order_acquire));
+    /* The item is ours and unfinished, so the loop cannot be replaced before done counts it. */
+    void (*item)(void *, size_t) = atomic_load_explicit(&team->item, memory_order_relaxed);
+    void *context = atomic_load_explicit(&team->context, memory_order_relaxed);
+    item(context, (size_t)ticket_next(ticket));
+    atomic_fetch_add_explicit(&team->done, 1, memory_order_release);
+    return true;
+}
+
+void pool_for(struct team *team, size_t count, void (*item)(void *context, size_t i), void *context)
+{
+    assert(count <= POOL_MAX_ITEMS);
+    if (!team || count < 2 || team->pool->cores < 2) {
+        for (size_t i = 0; i < count; i++)
+            item(context, i);
+        return;
+    }
+    atomic_store_explicit(&team->item, item, memory_order_relaxed);
+    atomic_store_explicit(&team->context, context, memory_order_relaxed);
+    atomic_store_explicit(&team->done, 0, memory_order_relaxed);
+    atomic_store_explicit(&team->ticket,
+                          ++team->generation << 2 * FIELD_BITS | (uint64_t)count << FIELD_BITS,
+                          memory_order_release);
+    while (run_one(team))
+        ;
+    for (size_t rounds = 0; atomic_load_explicit(&team->done, memory_order_acquire) != count;)
+        relax(&rounds);
+}
+
+/* ---- helpers ----------------------------------------------------------------------------- */
+
+static bool may_help(const struct helper *helper)
+{
+    size_t active = atomic_load(&helper->pool->active);
+    return active > 0 && helper->index + active < helper->pool->cores;
+}
+
+/* One round over the teams; true where an item was run. */
+static bool help_any(struct helper *helper)
+{
+    struct pool *pool = helper->pool;
+    size_t used = atomic_load_explicit(&pool->teams_used, memory_order_acquire);
+    for (size_t i = 0; i < used; i++) {
+        struct team *team = &pool->teams[(i + helper->index) % used];
+        bool helped = false;
+        while (atomic_load_explicit(&team->leading, memory_order_relaxed) && may_help(helper) &&
+               run_one(team))
+            helped = true;
+        if (helped)
+            return true;
+    }
+    return false;
+}
+
+static void sleep_until_needed(struct helper *helper)
+{
+    struct pool *pool = helper->pool;
+    pthread_mutex_lock(&pool->mutex);
+    atomic_fetch_add(&pool->sleepers, 1);
+    while (!may_help(helper) && !atomic_load(&pool->stop))
+        pthread_cond_wait(&pool->wake, &pool->mutex);
+    atomic_fetch_sub(&pool->sleepers, 1);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static void *helper_main(void *argument)
+{
+    struct helper *helper = argument;
+    size_t rounds = 0;
+    while (!atomic_load(&helper->pool->stop)) {
+        if (!may_help(helper)) {
+            sleep_until_needed(helper);
+            rounds = 0;
+        } else if (help_any(helper)) {
+            rounds = 0;
+        } else {
+            relax(&rounds);
+        }
+    }
+    return NULL;
+}
+
+static void wake_sleepers(struct pool *pool)
+{
+    if (atomic_load(&pool->sleepers) == 0)
+        return;
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+void pool_begin(struct team *team)
+{
+    if (!team)
+        return;
+    atomic_store_explicit(&team->leading, true, memory_order_relaxed);
+    atomic_fetch_add(&team->pool->active, 1);
+    wake_sleepers(team->pool);
+}
+
+void pool_end(struct team *team)
+{
+    if (!team)
+        return;
+    atomic_store_explicit(&team->leading, false, memory_order_relaxed);
+    if (atomic_fetch_sub(&team->pool->active, 1) > 1)
+        wake_sleepers(team->pool); /* a core has become free for the others */
+}
+
+size_t pool_cores(const struct team *team)
+{
+    return team ? team->pool->cores : 1;
+}
+
+/* ---- making and ending ------------------------------------------------------------------- */
+
+enum error_code pool_new(size_t cores, struct pool **out, struct error *err)
+{
+    if (cores == 0 || cores > MAX_CORES)
+        return error_set(err, ERROR_USAGE, "%zu threads, expected 1 to %d", cores, MAX_CORES);
+    struct pool *pool = calloc(1, sizeof *pool);
+    struct helper *helpers = calloc(cores, sizeof *helpers);
+    if (!pool || !helpers) {
+        free(pool);
+        free(helpers);
+        return error_set(err, ERROR_MEMORY, "threads: out of memory");
+    }
+    pool->cores = cores;
+    pool->helpers = helpers;
+    for (size_t i = 0; i < POOL_MAX_TEAMS; i++)
+        pool->teams[i].pool = pool;
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->wake, NULL);
+    for (size_t i = 0; i + 1 < cores; i++, pool->started++) {
+        helpers[i] = (struct helper){.pool = pool, .index = i};
+        if (pthread_create(&helpers[i].thread, NULL, helper_main, &helpers[i]) != 0) {
+            pool_free(pool);
+            return error_set(err, ERROR_INTERNAL, "cannot start thread %zu of %zu", i + 1,
+                             cores - 1);
+        }
+    }
+    *out = pool;
+    return ERROR_NONE;
+}
+
+void pool_free(struct pool *pool)
+{
+    if (!pool)
+        return;
+    atomic_store(&pool->stop, true);
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->mutex);
+    for (size_t i = 0; i < pool->started; i++)
+        pthread_join(pool->helpers[i].thread, NULL);
+    pthread_cond_destroy(&pool->wake);
+    pthread_mutex_destroy(&pool->mutex);
+    free(pool->helpers);
+    free(pool);
+}
+
+enum error_code pool_team_new(struct pool *pool, struct team **out, struct error *err)
+{
+    for (size_t i = 0; i < POOL_MAX_TEAMS; i++) {
+        struct team *team = &pool->teams[i];
+        if (atomic_exchange(&team->taken, true))
+            continue;
+        for (size_t used = atomic_load(&pool->teams_used); used <= i;)
+            if (atomic_compare_exchange_weak(&pool->teams_used, &used, i + 1))
+                break;
+        *out = team;
+        return ERROR_NONE;
+    }
+    return error_set(err, ERROR_USAGE, "more than %d contexts on one model", POOL_MAX_TEAMS);
+}
+
+void pool_team_free(struct team *team)
+{
+    if (team)
+        atomic_store(&team->taken, false);
+}

@@ -1,0 +1,141 @@
+/* test_pool.c - every item exactly once, whoever leads and however many help. */
+#include "pool.h"
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define ITEMS 1000
+
+struct counts {
+    unsigned char seen[ITEMS]; /* written by the item's owner only: TSan sees a second one */
+};
+
+static void count_item(void *context, size_t i)
+{
+    struct counts *counts = context;
+    counts->seen[i]++;
+}
+
+/* Loops of all lengths, one after another on the same team. */
+static void run_loops(struct team *team)
+{
+    struct counts counts;
+    pool_begin(team);
+    for (size_t length = 0; length <= ITEMS; length += 1 + length / 8) {
+        memset(&counts, 0, sizeof counts);
+        pool_for(team, length, count_item, &counts);
+        for (size_t i = 0; i < ITEMS; i++)
+            if (counts.seen[i] != (i < length))
+                fail_msg("item %zu of %zu ran %d times", i, length, counts.seen[i]);
+    }
+    pool_end(team);
+}
+
+static void test_lone(void **state)
+{
+    (void)state;
+    run_loops(NULL);
+    for (size_t cores = 1; cores <= 5; cores += 2) {
+        struct pool *pool = NULL;
+        struct team *team = NULL;
+        assert_int_equal(pool_new(cores, &pool, NULL), ERROR_NONE);
+        assert_int_equal(pool_team_new(pool, &team, NULL), ERROR_NONE);
+        assert_int_equal(pool_cores(team), cores);
+        for (size_t i = 0; i < 20; i++)
+            run_loops(team);
+        pool_team_free(team);
+        pool_free(pool);
+    }
+}
+
+static void *leader(void *argument)
+{
+    struct team *team = NULL;
+    if (pool_team_new(argument, &team, NULL) != ERROR_NONE)
+        return argument; /* anything but NULL */
+    for (size_t i = 0; i < 20; i++)
+        run_loops(team);
+    pool_team_free(team);
+    return NULL;
+}
+
+/* Leaders that come and go while helpers move between them. */
+static void test_many_leaders(void **state)
+{
+    (void)state;
+    enum { LEADERS = 4 };
+    struct pool *pool = NULL;
+    pthread_t threads[LEADERS];
+    assert_int_equal(pool_new(3, &pool, NULL), ERROR_NONE);
+    for (size_t i = 0; i < LEADERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, leader, pool), 0);
+    for (size_t i = 0; i < LEADERS; i++) {
+        void *fault = NULL;
+        pthread_join(threads[i], &fault);
+        assert_null(fault);
+    }
+    pool_free(pool);
+}
+
+/* Two items that wait for each other end only if two threads run them: helpers do come. */
+static void meet(void *context, size_t i)
+{
+    atomic_int *arrived = context;
+    (void)i;
+    atomic_fetch_add(arrived, 1);
+    while (atomic_load(arrived) < 2)
+        ;
+}
+
+static void test_helpers_help(void **state)
+{
+    (void)state;
+    struct pool *pool = NULL;
+    struct team *team = NULL;
+    assert_int_equal(pool_new(2, &pool, NULL), ERROR_NONE);
+    assert_int_equal(pool_team_new(pool, &team, NULL), ERROR_NONE);
+    for (size_t i = 0; i < 10; i++) {
+        atomic_int arrived = 0;
+        pool_begin(team);
+        pool_for(team, 2, meet, &arrived);
+        pool_end(team);
+        assert_int_equal(arrived, 2);
+    }
+    pool_team_free(team);
+    pool_free(pool);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    struct pool *pool = NULL;
+    struct team *teams[POOL_MAX_TEAMS], *surplus = NULL;
+    struct error err = {0};
+    assert_int_equal(pool_new(0, &pool, &err), ERROR_USAGE);
+    assert_int_equal(pool_new(100000, &pool, NULL), ERROR_USAGE);
+    assert_int_equal(pool_new(1, &pool, NULL), ERROR_NONE);
+    for (size_t i = 0; i < POOL_MAX_TEAMS; i++)
+        assert_int_equal(pool_team_new(pool, &teams[i], NULL), ERROR_NONE);
+    assert_int_equal(pool_team_new(pool, &surplus, NULL), ERROR_USAGE);
+    pool_team_free(teams[7]);
+    assert_int_equal(pool_team_new(pool, &surplus, NULL), ERROR_NONE);
+    assert_ptr_equal(surplus, teams[7]);
+    pool_free(pool);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_lone),
+        cmocka_unit_test(test_many_leaders),
+        cmocka_unit_test(test_helpers_help),
+        cmocka_unit_test(test_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
