@@ -241,6 +241,20 @@ static enum error_code read_se(struct loader *loader, const char *prefix, struct
     return read_fc(loader, name, &block->fc2);
 }
 
+/* Where a stage's stride sits: on the 3x3 in timm's layout and in every ResNeXt, on the first 1x1
+ * in Cadene's ResNets. Told before the convolutions are read, since packing depends on it. */
+static bool strides_first(const struct loader *loader, bool legacy, const char *prefix)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s.conv1.weight", prefix);
+    const struct tensor *conv1 = safetensors_find(loader->file, name);
+    snprintf(name, sizeof name, "%s.conv2.weight", prefix);
+    const struct tensor *conv2 = safetensors_find(loader->file, name);
+    bool grouped = conv1 && conv2 && conv1->rank == 4 && conv2->rank == 4 &&
+                   conv1->shape[0] != conv2->shape[1];
+    return legacy && !grouped;
+}
+
 static enum error_code read_block(struct loader *loader, bool legacy, size_t in,
                                   struct block *block)
 {
@@ -248,8 +262,9 @@ static enum error_code read_block(struct loader *loader, bool legacy, size_t in,
     snprintf(prefix, sizeof prefix, "layer%zu.%zu", block->stage + 1, block->index);
     size_t stride = block->index == 0 && block->stage > 0 ? 2 : 1;
     struct conv *convs[3] = {&block->conv1, &block->conv2, &block->conv3};
-    block->conv1 = (struct conv){.kernel = 1, .stride = 1, .in = in};
-    block->conv2 = (struct conv){.kernel = 3, .stride = 1, .pad = 1};
+    bool first = strides_first(loader, legacy, prefix);
+    block->conv1 = (struct conv){.kernel = 1, .stride = first ? stride : 1, .in = in};
+    block->conv2 = (struct conv){.kernel = 3, .stride = first ? 1 : stride, .pad = 1};
     block->conv3 = (struct conv){.kernel = 1, .stride = 1};
     for (size_t i = 0; i < 3; i++) {
         snprintf(conv, sizeof conv, "%s.conv%zu", prefix, i + 1);
@@ -258,8 +273,6 @@ static enum error_code read_block(struct loader *loader, bool legacy, size_t in,
             convs[i]->in = convs[i - 1]->out;
         TRY(read_conv_bn(loader, conv, bn, convs[i]));
     }
-    bool stride_first = legacy && block->conv2.groups == 1;
-    *(stride_first ? &block->conv1.stride : &block->conv2.stride) = stride;
     TRY(read_se(loader, prefix, block));
     snprintf(conv, sizeof conv, "%s.downsample.0", prefix);
     snprintf(bn, sizeof bn, "%s.downsample.1", prefix);

@@ -12,6 +12,7 @@
  * Direct convolution on NCHW16c. A register tile is R output pixels of a row times J blocks of
  * 16 output channels; it runs over all input channels and taps with the sums in registers, one
  * broadcast input value times J weight vectors at a time, and stores once, with bias and ReLU.
+ * 3x3 convolutions of stride 1 go by way of kernels_winograd.h where that takes fewer products.
  * The loop order keeps the weights of J blocks in the cache while the image passes by.
  *   1x1 of stride 1   the whole image is one long row
  *   pad > 0           the image is first copied into scratch with its zero border
@@ -81,12 +82,12 @@ static size_t panel_floats(const struct conv *conv)
     return reach_of(conv, 0).count * conv->kernel * conv->kernel * in_lanes(conv) * LANES;
 }
 
-static size_t packed_floats(const struct conv *conv)
+static size_t direct_packed_floats(const struct conv *conv)
 {
     return blocks_of(conv->out) * panel_floats(conv);
 }
 
-static void pack(const struct conv *conv, const float *source, float *packed)
+static void direct_pack(const struct conv *conv, const float *source, float *packed)
 {
     size_t taps = conv->kernel * conv->kernel, lanes = in_lanes(conv);
     size_t in_g = conv->in / conv->groups, out_g = conv->out / conv->groups;
@@ -102,7 +103,7 @@ static void pack(const struct conv *conv, const float *source, float *packed)
     }
 }
 
-static size_t conv_scratch(const struct conv *conv, size_t height, size_t width)
+static size_t direct_scratch(const struct conv *conv, size_t height, size_t width)
 {
     if (conv->pad == 0)
         return 0;
@@ -212,28 +213,40 @@ DEFINE_WIDTH(2, TILE_2)
 DEFINE_WIDTH(4, TILE_4)
 #endif
 
-/* ---- a convolution ----------------------------------------------------------------------- */
+/* The tiles of that many blocks for that kind of input, by their pixels less one. */
+static void (*const *tiles_for(size_t width, size_t kind, size_t *most))(const struct tile *)
+{
+#if TILE_4
+    if (width == 4) {
+        *most = TILE_4;
+        return tiles_4[kind];
+    }
+#endif
+#if TILE_2
+    if (width == 2) {
+        *most = TILE_2;
+        return tiles_2[kind];
+    }
+#endif
+    (void)width;
+    *most = TILE_1;
+    return tiles_1[kind];
+}
 
-/* One image's convolution and how it is cut into items for the team: groups of up to `wide`
- * output blocks, times chunks of rows (or, of an image that is one long row, of columns). */
-struct job {
-    const struct conv *conv;
-    const float *in; /* with its border */
-    float *out;
-    size_t in_height, in_width; /* border included */
-    size_t rows, columns;       /* of output */
-    size_t blocks, wide;        /* output blocks; most of them in a tile: 1, 2 or 4 */
-    size_t groups, chunks;
-    size_t kind; /* of input, for the tables of tiles */
-    bool relu;
-};
+/* Blocks of the next tile where `left` are left of a group of `wide`. */
+static size_t tile_width(size_t wide, size_t left)
+{
+    if (left >= wide)
+        return wide;
+    return TILE_2 && left >= 2 ? 2 : 1;
+}
 
 /* The widest tile that suits: 4 blocks for short rows, else 2, else 1; never across groups. */
 static size_t widest(const struct conv *conv, size_t columns)
 {
     if (conv->groups > 1)
         return 1;
-    if (TILE_4 && columns <= TILE_4)
+    if (TILE_4 && columns <= 3 * TILE_4 && columns != TILE_2)
         return 4;
     return TILE_2 ? 2 : 1;
 }
@@ -252,26 +265,32 @@ static void run_row(struct tile *tile, void (*const *run)(const struct tile *), 
     }
 }
 
+#include "kernels_winograd.h"
+
+/* ---- a direct convolution -----------------------------------------------------------------------
+ */
+
+/* One image's convolution and how it is cut into items for the team: groups of up to `wide`
+ * output blocks, times chunks of rows (or, of an image that is one long row, of columns). */
+struct job {
+    const struct conv *conv;
+    const float *in; /* with its border */
+    float *out;
+    size_t in_height, in_width; /* border included */
+    size_t rows, columns;       /* of output */
+    size_t blocks, wide;        /* output blocks; most of them in a tile: 1, 2 or 4 */
+    size_t groups, chunks;
+    size_t kind; /* of input, for the tables of tiles */
+    bool relu;
+};
+
 /* `width` output blocks from block b on; rows and columns from (top, left) on. */
 static void run_region(const struct job *job, size_t b, size_t width, size_t top, size_t bottom,
                        size_t left, size_t right)
 {
     const struct conv *conv = job->conv;
-    size_t lanes = in_lanes(conv), step = conv->stride * lanes, most = TILE_1;
-    void (*const *run)(const struct tile *) = tiles_1[job->kind];
-    (void)width; /* where tiles of one block are all there are */
-#if TILE_2
-    if (width == 2) {
-        most = TILE_2;
-        run = tiles_2[job->kind];
-    }
-#endif
-#if TILE_4
-    if (width == 4) {
-        most = TILE_4;
-        run = tiles_4[job->kind];
-    }
-#endif
+    size_t lanes = in_lanes(conv), step = conv->stride * lanes, most;
+    void (*const *run)(const struct tile *) = tiles_for(width, job->kind, &most);
     struct reach reach = reach_of(conv, b);
     struct tile tile = {.in_row = job->in_width * lanes,
                         .in_block = job->in_height * job->in_width * lanes,
@@ -306,7 +325,7 @@ static void run_item(void *context, size_t i)
         right = job->columns * (chunk + 1) / job->chunks;
     }
     while (b < end) {
-        size_t width = end - b >= job->wide ? job->wide : TILE_2 && end - b >= 2 ? 2 : 1;
+        size_t width = tile_width(job->wide, end - b);
         run_region(job, b, width, top, bottom, left, right);
         b += width;
     }
@@ -381,6 +400,30 @@ static void conv_direct(const struct conv *conv, size_t batch, size_t height, si
     }
 }
 
+/* ---- the table ----------------------------------------------------------------------------- */
+
+static size_t packed_floats(const struct conv *conv)
+{
+    return is_winograd(conv) ? winograd_packed_floats(conv) : direct_packed_floats(conv);
+}
+
+static void pack(const struct conv *conv, const float *source, float *packed)
+{
+    (is_winograd(conv) ? winograd_pack : direct_pack)(conv, source, packed);
+}
+
+static size_t conv_scratch(const struct conv *conv, size_t height, size_t width)
+{
+    return (is_winograd(conv) ? winograd_scratch : direct_scratch)(conv, height, width);
+}
+
+static void conv_run(const struct conv *conv, size_t batch, size_t height, size_t width,
+                     const float *in, float *scratch, float *out, bool relu, struct team *team)
+{
+    (is_winograd(conv) ? conv_winograd : conv_direct)(conv, batch, height, width, in, scratch, out,
+                                                      relu, team);
+}
+
 POINTWISE_FUNCTIONS(LANES)
 
 const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
@@ -389,7 +432,7 @@ const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
                                     .packed_floats = packed_floats,
                                     .pack = pack,
                                     .conv_scratch = conv_scratch,
-                                    .conv = conv_direct,
+                                    .conv = conv_run,
                                     .max_pool = max_pool,
                                     .average_pool = average_pool,
                                     .scale_add_relu = scale_add_relu};
