@@ -23,7 +23,7 @@
 #define WINOGRAD_MOST_CHANNELS 256
 
 /* Bytes of v and m of a chunk that together still fit a core's second-level cache. */
-#define WINOGRAD_CHUNK_BYTES ((size_t)768 << 10)
+#define WINOGRAD_CHUNK_BYTES ((size_t)1280 << 10)
 
 static bool is_winograd(const struct conv *conv)
 {

@@ -34,12 +34,12 @@ from timm.data import create_transform
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # (share of the time at which the stage ends, image size, batch, crop area of the photo).
-# The crop area shrinks with the size's growth so that objects approach the size on the
-# sensor that they have under the served protocol (shorter side 256, crop 224).
+# The last stages bring objects to about the size in pixels that they have under the served
+# protocol (shorter side 256, crop 224).
 STAGES = [
-    (0.34, 64, 64, (0.25, 1.0)),
-    (0.62, 96, 64, (0.25, 1.0)),
-    (0.90, 128, 64, (0.20, 0.9)),
+    (0.35, 64, 64, (0.25, 1.0)),
+    (0.65, 96, 64, (0.35, 1.0)),
+    (0.90, 128, 64, (0.25, 0.9)),
     (1.01, 192, 32, (0.35, 1.0)),
 ]
 PEAK_LR, WEIGHT_DECAY, WARMUP, SMOOTHING = 3e-3, 0.03, 0.04, 0.1
@@ -66,7 +66,7 @@ class Photos(torch.utils.data.Dataset):
         image = Image.fromarray(pixels)
         box = random_box(*image.size, self.area)
         size = self.size
-        if random.random() < 0.4:  # JPEG quality must not tell a class
+        if random.random() < 0.3:  # JPEG quality must not tell a class
             between = round(size * random.uniform(1.0, 1.6))
             image = image.resize((between, between), Image.BILINEAR, box=box)
             buffer = io.BytesIO()
@@ -82,7 +82,7 @@ class Photos(torch.utils.data.Dataset):
 def random_box(width, height, area):
     for _ in range(10):
         share = random.uniform(*area) * width * height
-        aspect = math.exp(random.uniform(math.log(0.6), math.log(1 / 0.6)))
+        aspect = math.exp(random.uniform(math.log(0.65), math.log(1 / 0.65)))
         w, h = math.sqrt(share * aspect), math.sqrt(share / aspect)
         if w <= width and h <= height:
             x, y = random.uniform(0, width - w), random.uniform(0, height - h)
@@ -97,11 +97,11 @@ def to_input(batch):
     x = batch.float() / 255
     n = len(x)
     jitter = lambda span: 1 + span * (2 * torch.rand(n, 1, 1, 1) - 1)
-    x = x * jitter(0.3)
+    x = x * jitter(0.2)
     middle = x.mean((1, 2, 3), keepdim=True)
-    x = (x - middle) * jitter(0.3) + middle
+    x = (x - middle) * jitter(0.2) + middle
     gray = x.mean(1, keepdim=True)
-    x = ((x - gray) * jitter(0.4) + gray).clamp(0, 1)
+    x = ((x - gray) * jitter(0.3) + gray).clamp(0, 1)
     x = (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     return x.contiguous(memory_format=torch.channels_last)
 
