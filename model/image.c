@@ -1,11 +1,11 @@
 /* image.c - encoded bytes -> RGB pixels under limits; see image.h.
  *
  * The content is sniffed, its header's size held against the limit before anything is decoded,
- * and then stb_image does the decoding, HDR and PIC compiled out. stb trusts some headers too
- * far; what it gets wrong is refused here first.
+ * and then stb_image does the decoding, HDR and PIC compiled out (PNM: pnm.c).
  */
 #include "image.h"
 #include "exif.h"
+#include "pnm.h"
 #include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -15,6 +15,7 @@
 #define STBI_NO_STDIO
 #define STBI_NO_HDR
 #define STBI_NO_PIC
+#define STBI_NO_PNM
 #define STBI_NO_LINEAR
 #include <stb/stb_image.h>
 
@@ -166,46 +167,10 @@ static enum error_code turn(struct image *image, int orientation, struct error *
 
 /* ---- decoding ---------------------------------------------------------------------------- */
 
-/* The next decimal number of a PNM header, after white space and # comments; 0 where none. */
-static size_t pnm_number(const uint8_t *bytes, size_t size, size_t *at)
-{
-    size_t value = 0;
-    while (*at < size && (bytes[*at] <= ' ' || bytes[*at] == '#')) {
-        if (bytes[*at] == '#')
-            while (*at < size && bytes[*at] != '\n')
-                ++*at;
-        else
-            ++*at;
-    }
-    for (; *at < size && bytes[*at] >= '0' && bytes[*at] <= '9' && value < 1000000000; ++*at)
-        value = value * 10 + (size_t)(bytes[*at] - '0');
-    return value;
-}
-
-/* stb_image 2.27 reads past the buffer of a PNM with 16-bit samples, and takes pixels that are
- * not there from one that is cut short. */
-static enum error_code check_pnm(const uint8_t *bytes, size_t size, struct error *err)
-{
-    size_t at = 2;
-    size_t width = pnm_number(bytes, size, &at), height = pnm_number(bytes, size, &at);
-    size_t most = pnm_number(bytes, size, &at);
-    if (most == 0 || most > 255)
-        return error_set(err, ERROR_UNDECODABLE,
-                         "pnm: largest value is %zu, expected 1 to 255 (8-bit samples)", most);
-    size_t samples = bytes[1] == '6' ? 3 : 1, left = size > at ? size - at - 1 : 0;
-    if (width && height && (width > left / height || width * height > left / samples))
-        return error_set(err, ERROR_UNDECODABLE,
-                         "pnm: %zu bytes of pixels, expected %zu x %zu x %zu", left, width, height,
-                         samples);
-    return ERROR_NONE;
-}
-
 static enum error_code check_header(enum image_format format, const uint8_t *bytes, int size,
                                     size_t max_pixels, struct error *err)
 {
     int width, height, channels;
-    if (format == IMAGE_PNM)
-        TRY(check_pnm(bytes, (size_t)size, err));
     if (!stbi_info_from_memory(bytes, size, &width, &height, &channels))
         return error_set(err, ERROR_UNDECODABLE, "%s: broken header: %s", image_format_name(format),
                          stbi_failure_reason());
@@ -230,6 +195,8 @@ enum error_code image_decode(const uint8_t *bytes, size_t size, size_t max_pixel
     if (size > INT_MAX)
         return error_set(err, ERROR_TOO_LARGE, "the image has %zu bytes, expected at most %d", size,
                          INT_MAX);
+    if (format == IMAGE_PNM)
+        return pnm_decode(bytes, size, max_pixels, out, err);
     TRY(check_header(format, bytes, (int)size, max_pixels, err));
     int width, height, channels;
     uint8_t *pixels = stbi_load_from_memory(bytes, (int)size, &width, &height, &channels, 3);

@@ -1,5 +1,6 @@
 /* kernels_neon.c - 64-bit Arm: 32 registers of 4 floats, a block of channels is four; tiles of
- * up to 24 sums. Every aarch64 CPU has them. */
+ * up to 20 sums, which with the weights and inputs of a step fill them. Every aarch64 CPU has them.
+ */
 #if defined(__aarch64__)
 #define SIMD_NAME      "neon"
 #define SIMD_SYMBOL    kernels_neon

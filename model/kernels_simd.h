@@ -178,7 +178,8 @@ INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, cons
         tile_body(t, R, J, L, S);                                                                  \
     }
 #define TILES_3(J, L, S) TILE(1, J, L, S) TILE(2, J, L, S) TILE(3, J, L, S)
-#define TILES_6(J, L, S) TILES_3(J, L, S) TILE(4, J, L, S) TILE(5, J, L, S) TILE(6, J, L, S)
+#define TILES_5(J, L, S) TILES_3(J, L, S) TILE(4, J, L, S) TILE(5, J, L, S)
+#define TILES_6(J, L, S) TILES_5(J, L, S) TILE(6, J, L, S)
 #define TILES_7(J, L, S) TILES_6(J, L, S) TILE(7, J, L, S)
 #define TILES_14(J, L, S)                                                                          \
     TILES_7(J, L, S)                                                                               \
@@ -187,7 +188,8 @@ INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, cons
     TILE(10, J, L, S) TILE(11, J, L, S) TILE(12, J, L, S) TILE(13, J, L, S) TILE(14, J, L, S)
 #define ENTRY(R, J, L, S)  tile_##R##x##J##_l##L##_s##S,
 #define ENTRIES_3(J, L, S) ENTRY(1, J, L, S) ENTRY(2, J, L, S) ENTRY(3, J, L, S)
-#define ENTRIES_6(J, L, S) ENTRIES_3(J, L, S) ENTRY(4, J, L, S) ENTRY(5, J, L, S) ENTRY(6, J, L, S)
+#define ENTRIES_5(J, L, S) ENTRIES_3(J, L, S) ENTRY(4, J, L, S) ENTRY(5, J, L, S)
+#define ENTRIES_6(J, L, S) ENTRIES_5(J, L, S) ENTRY(6, J, L, S)
 #define ENTRIES_7(J, L, S) ENTRIES_6(J, L, S) ENTRY(7, J, L, S)
 #define ENTRIES_14(J, L, S)                                                                        \
     ENTRIES_7(J, L, S)                                                                             \

@@ -10,7 +10,7 @@ for program in "$@"; do
     "$program" >"$output" 2>&1
     status=$?
     ok=$(grep -c '^\[       OK \]' "$output")
-    skip=$(grep '^\[  SKIPPED \]' "$output" | grep -vc 'test(s)')
+    skip=$(grep '^\[  SKIPPED \]' "$output" | grep -v 'test(s)' | sort -u | wc -l)
     bad=$(grep '^\[  FAILED  \]' "$output" | grep -v 'test(s)' | sort -u | wc -l)
     # A crash, or a sanitizer's report at exit, fails without a FAILED line.
     if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi

@@ -106,7 +106,9 @@ static void test_limits(void **state)
     int32_t height = -20000;
     memcpy(bmp + 22, &height, sizeof height);
     expect_refusal(bmp, sizeof bmp, MAX_PIXELS, ERROR_TOO_LARGE, "20000 x 20000 pixels");
-    expect_refusal("P6 100000 100000 255\n", 21, MAX_PIXELS, ERROR_UNDECODABLE, "pnm: 0 bytes");
+    expect_refusal("P6 100000 100000 255\n", 21, MAX_PIXELS, ERROR_TOO_LARGE,
+                   "100000 x 100000 pixels");
+    expect_refusal("P6 1000 1000 255\n", 17, MAX_PIXELS, ERROR_UNDECODABLE, "pnm: 0 bytes");
 }
 
 static void test_broken(void **state)
@@ -117,10 +119,37 @@ static void test_broken(void **state)
     expect_refusal("\xff\xd8\xff\xe0", 4, MAX_PIXELS, ERROR_UNDECODABLE, "jpeg");
     expect_refusal("GIF89a", 6, MAX_PIXELS, ERROR_UNDECODABLE, "gif");
     expect_refusal("BM", 2, MAX_PIXELS, ERROR_UNDECODABLE, "bmp");
-    expect_refusal("P5 2 2 65535\n\0\0\0\0\0\0\0\0", 21, MAX_PIXELS, ERROR_UNDECODABLE,
-                   "largest value is 65535");
+    expect_refusal("P5 2 2 65535\n\0\0\0\0\0\0\0", 20, MAX_PIXELS, ERROR_UNDECODABLE,
+                   "7 bytes of pixels");
+    expect_refusal("P5 2 2 65536\n\0\0\0\0\0\0\0\0", 21, MAX_PIXELS, ERROR_UNDECODABLE,
+                   "largest value 65536");
     expect_refusal("P5 2 2 255\nabc", 14, MAX_PIXELS, ERROR_UNDECODABLE, "3 bytes of pixels");
     expect_refusal("P5 0 2 255\n", 11, MAX_PIXELS, ERROR_UNDECODABLE, "pnm");
+}
+
+/* Values are scaled to 255 whatever the largest is, in one byte or two. */
+static void test_pnm(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t size;
+        uint8_t pixels[6];
+    } cases[] = {
+        {"P5 # comment\n2 1 100\n\x32\x64", 23, {128, 128, 128, 255, 255, 255}},
+        {"P5\n2\t1\n65535 \x80\0\xff\xff", 17, {128, 128, 128, 255, 255, 255}},
+        {"P6 1 1 255\n\1\2\3", 14, {1, 2, 3}},
+        {"P6 1 1 1023\n\3\xff\0\0\2\0", 18, {255, 0, 128}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct image image = {0};
+        struct error err = {0};
+        if (image_decode((const uint8_t *)cases[i].bytes, cases[i].size, 100, &image, &err) !=
+            ERROR_NONE)
+            fail_msg("case %zu: %s", i, err.message);
+        assert_memory_equal(image.pixels, cases[i].pixels, image.width * image.height * 3);
+        image_free(&image);
+    }
 }
 
 /* Cut short anywhere, a photo is refused or decoded, but never read past its end. */
@@ -178,9 +207,10 @@ static void test_exif(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_formats),   cmocka_unit_test(test_unknown),
-        cmocka_unit_test(test_limits),    cmocka_unit_test(test_broken),
-        cmocka_unit_test(test_truncated), cmocka_unit_test(test_exif),
+        cmocka_unit_test(test_formats), cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_limits),  cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_pnm),     cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_exif),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
