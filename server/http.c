@@ -369,7 +369,7 @@ static void log_request(const struct transfer *transfer, bool complete)
         .id = transfer->exchange.id,
         .status = complete ? transfer->status : 0,
         .bytes_in = transfer->received,
-        .bytes_out = transfer->answer_bytes,
+        .bytes_out = transfer->method_bit == METHOD_HEAD ? 0 : transfer->answer_bytes,
         .images = transfer->exchange.upload.count,
         .duration_ns = monotonic_ns() - transfer->exchange.headers_ns,
     });

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -32,7 +33,8 @@ static bool split(const char *address, char host[HOST_BYTES], const char **port)
     memcpy(host, begin, (size_t)(end - begin));
     host[end - begin] = '\0';
     *port = colon + 1;
-    return true;
+    size_t digits = strspn(*port, "0123456789");
+    return (*port)[digits] == '\0' && digits <= 5 && strtoul(*port, NULL, 10) <= 65535;
 }
 
 /* A bound, listening socket, or -1 with errno. */

@@ -53,18 +53,16 @@ static enum error_code open_model(const struct config *config, struct senet **ou
     return senet_open(config->weights, &options, out, err);
 }
 
-static enum error_code start_batch(const struct config *config, const struct senet *model,
-                                   struct batch **out, struct error *err)
+static struct batch_options options_of(const struct config *config)
 {
     size_t cpus = cpus_available("");
-    const struct batch_options options = {
+    return (struct batch_options){
         .workers = config->workers > 0 ? config->workers : cpus,
         .decoders = config->decoders > 0 ? config->decoders : cpus,
         .max_batch = config->max_batch,
         .max_waiting = config->queue,
         .max_pixels = config->max_pixels,
     };
-    return batch_start(model, &options, out, err);
 }
 
 /* ---- the daemon ------------------------------------------------------------------------------ */
@@ -81,15 +79,18 @@ static void *exit_on_signal(void *unused)
 static enum error_code load(struct service *service, struct error *err)
 {
     const struct config *config = service->config;
+    const struct batch_options options = options_of(config);
     int64_t begin = monotonic_ns();
     TRY(open_model(config, &service->model, err));
     const struct senet_info *info = senet_info(service->model);
-    TRY(start_batch(config, service->model, &service->batch, err));
+    TRY(batch_start(service->model, &options, &service->batch, err));
     TRY(attention_new(info->excitation_floats, &service->attention, err));
     atomic_store_explicit(&service->state, SERVICE_READY, memory_order_release);
-    log_info("ready", "%s, %zu classes, %zu excitation blocks, kernels %s, loaded in %.0f ms",
-             info->name, info->classes, info->blocks, info->kernels,
-             (double)(monotonic_ns() - begin) / 1e6);
+    log_info("ready",
+             "%s, %zu classes, %zu excitation blocks, kernels %s, %zu workers, %zu decoders, "
+             "loaded in %.0f ms",
+             info->name, info->classes, info->blocks, info->kernels, options.workers,
+             options.decoders, (double)(monotonic_ns() - begin) / 1e6);
     return ERROR_NONE;
 }
 
@@ -147,15 +148,17 @@ static enum error_code serve(const struct config *config, struct error *err)
 
 /* ---- commands without a server --------------------------------------------------------------- */
 
-static enum error_code classify(const struct config *config, bool *ok, struct error *err)
+/* *good: whether every file was classified. */
+static enum error_code classify(const struct config *config, bool *good, struct error *err)
 {
+    const struct batch_options options = options_of(config);
     struct senet *model;
     struct batch *batch;
     TRY(open_model(config, &model, err));
-    enum error_code code = start_batch(config, model, &batch, err);
+    enum error_code code = batch_start(model, &options, &batch, err);
     if (code == ERROR_NONE) {
         bool json = config->json || !isatty(STDOUT_FILENO);
-        *ok = classify_files(config, model, batch, json, stdout);
+        *good = classify_files(config, model, batch, json, stdout);
         batch_stop(batch);
     }
     senet_close(model);
@@ -201,40 +204,44 @@ static enum error_code check(const struct config *config, struct error *err)
     return code;
 }
 
+/* Runs the command; whether it went well. */
+static bool run(const struct config *config, struct error *err)
+{
+    bool good = true;
+    switch (config->command) {
+    case COMMAND_HELP:
+        config_help(stdout);
+        return true;
+    case COMMAND_VERSION:
+        puts("senetd " SENETD_VERSION);
+        return true;
+    case COMMAND_CHECK:
+        return check(config, err) == ERROR_NONE;
+    case COMMAND_CLASSIFY:
+        return classify(config, &good, err) == ERROR_NONE && good;
+    case COMMAND_SERVE:
+        log_use_json(!isatty(STDERR_FILENO));
+        return serve(config, err) == ERROR_NONE;
+    }
+    return false;
+}
+
 int main(int argc, char **argv)
 {
     struct config config;
     struct error err = {0};
-    bool ok = true;
     keep_memory();
     json_object_seed(0); /* before threads race to do it */
     if (config_parse(argc, argv, &config, &err) != ERROR_NONE) {
         fprintf(stderr, "senetd: %s\n", err.message);
         return EXIT_USAGE;
     }
-    switch (config.command) {
-    case COMMAND_HELP:
-        config_help(stdout);
-        break;
-    case COMMAND_VERSION:
-        puts("senetd " SENETD_VERSION);
-        break;
-    case COMMAND_CHECK:
-        ok = check(&config, &err) == ERROR_NONE;
-        break;
-    case COMMAND_CLASSIFY:
-        ok = classify(&config, &ok, &err) == ERROR_NONE && ok;
-        break;
-    case COMMAND_SERVE:
-        log_use_json(!isatty(STDERR_FILENO));
-        ok = serve(&config, &err) == ERROR_NONE;
-        if (!ok)
-            log_error("stop", "%s", err.message);
-        break;
-    }
-    if (err.code != ERROR_NONE && config.command != COMMAND_SERVE)
+    bool good = run(&config, &err);
+    if (err.code != ERROR_NONE && config.command == COMMAND_SERVE)
+        log_error("stop", "%s", err.message);
+    else if (err.code != ERROR_NONE)
         fprintf(stderr, "senetd: %s\n", err.message);
     if (fflush(stdout) != 0)
-        ok = false;
-    return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+        good = false;
+    return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,10 +34,13 @@ static void pause_ms(long ms)
     nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
 }
 
+/* The log's last lines. */
 static void print_log(const struct daemon *daemon)
 {
     char line[1024];
     FILE *file = fopen(daemon->log_path, "r");
+    if (file != NULL && fseek(file, -2000, SEEK_END) != 0)
+        rewind(file);
     while (file != NULL && fgets(line, sizeof line, file) != NULL)
         fputs(line, stderr);
     if (file != NULL)
@@ -156,7 +160,7 @@ void daemon_stop(struct daemon *daemon)
     assert_int_equal(daemon_wait(daemon), 0);
 }
 
-bool daemon_logged(const struct daemon *daemon, const char *text)
+static bool has_logged(const struct daemon *daemon, const char *text)
 {
     char line[2048];
     bool found = false;
@@ -166,6 +170,16 @@ bool daemon_logged(const struct daemon *daemon, const char *text)
     if (file != NULL)
         fclose(file);
     return found;
+}
+
+void daemon_wait_log(struct daemon *daemon, const char *text)
+{
+    for (int i = 0; i < PATIENCE_S * 100; i++) {
+        if (has_logged(daemon, text))
+            return;
+        pause_ms(10);
+    }
+    give_up(daemon, text);
 }
 
 int daemon_run(const char *const *arguments, char *out, size_t room)

@@ -2,7 +2,6 @@
 #ifndef SENETD_TEST_DAEMON_H
 #define SENETD_TEST_DAEMON_H
 
-#include <stdbool.h>
 #include <sys/types.h>
 
 #define TINY_MODEL "tests/golden/fixtures/tiny_timm"
@@ -32,8 +31,8 @@ int daemon_wait(struct daemon *daemon);
 /* SIGTERM, then daemon_wait; fails the test unless the status is 0. */
 void daemon_stop(struct daemon *daemon);
 
-/* Whether the log has this text by now. */
-bool daemon_logged(const struct daemon *daemon, const char *text);
+/* Waits until the log has this text. */
+void daemon_wait_log(struct daemon *daemon, const char *text);
 
 /* Runs senetd with these arguments and the tiny model to its end; stdout goes to out[room],
  * terminated, stderr to the test's. Returns its exit status. */

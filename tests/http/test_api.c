@@ -475,7 +475,7 @@ static void ipv6_is_served_where_there_is_any(void **state)
     daemon_launch(&six, options);
     snprintf(six.base, sizeof six.base, "http://[::1]:%u", six.port);
     daemon_wait_ready(&six);
-    assert_true(daemon_logged(&six, "http://[::1]:"));
+    daemon_wait_log(&six, "http://[::1]:");
     daemon_stop(&six);
 }
 

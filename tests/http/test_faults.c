@@ -231,8 +231,7 @@ static void nonsense_does_no_harm(void **state)
         "GET / HTTP/9.9\r\n\r\n",
         "\x16\x03\x01\x02\x01\xFE",
         "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\nhello",
-        "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: "
-        "99999999999999999999999\r\n\r\nhello",
+        "PUT /classify HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\nhello",
         "POST /classify HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
         "GET /%00%00%ff?%=%&&&==& HTTP/1.1\r\nHost: x\r\n\r\n",
     };

@@ -280,8 +280,7 @@ static void shut_down_with_uploads_under_way(int signal)
     }
     let_arrive(&daemon);
     kill(daemon.pid, signal);
-    while (!daemon_logged(&daemon, "answering what was accepted"))
-        pause_ms(5);
+    daemon_wait_log(&daemon, "answering what was accepted");
     for (size_t i = 0; i < 4; i++)
         send_text(fds[i], pictures[i].bytes + pictures[i].size / 2,
                   pictures[i].size - pictures[i].size / 2);
@@ -339,7 +338,8 @@ static void readiness_goes_off_and_new_clients_are_refused(void **state)
     assert_true(recv(probe, out, sizeof out, 0) > 0);
     assert_true(strncmp(out, "HTTP/1.1 200 ", 13) == 0);
     kill(daemon.pid, SIGTERM);
-    for (long status = 1; status != 0; pause_ms(5)) { /* the socket is closed before long */
+    long status = 1; /* the socket is closed before long */
+    for (int i = 0; status != 0 && i < 6000; i++, pause_ms(5)) {
         struct answer answer = client_get(&daemon, "/healthz");
         status = answer.status;
         client_free(&answer);
@@ -362,8 +362,7 @@ static void a_second_signal_ends_at_once(void **state)
     send_headers(fd, &pictures[0]); /* and never the body */
     let_arrive(&daemon);
     kill(daemon.pid, SIGTERM);
-    while (!daemon_logged(&daemon, "answering what was accepted"))
-        pause_ms(5);
+    daemon_wait_log(&daemon, "answering what was accepted");
     kill(daemon.pid, SIGTERM);
     assert_int_equal(daemon_wait(&daemon), 128 + SIGTERM);
     close(fd);
