@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,6 +39,7 @@ struct http {
     struct service *service;
     struct MHD_Daemon *daemon;
     struct body_budget budget;
+    int quiesced_fd;      /* the listening socket once it accepts no more; else -1 */
     atomic_size_t active; /* requests that began and are not completed */
     atomic_size_t silent; /* connections that have sent no request yet */
 };
@@ -438,6 +440,7 @@ enum error_code http_start(struct service *service, const struct listener *liste
         return error_set(err, ERROR_MEMORY, "no memory for the HTTP server");
     }
     http->service = service;
+    http->quiesced_fd = -1;
     http->budget.cap = service->config->max_body;
     http->budget.most = UPLOAD_BUDGET * service->config->max_body;
     http->daemon = MHD_start_daemon(
@@ -461,16 +464,17 @@ static void pause_ms(long ms)
     nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
 }
 
-/* Closing a socket resets what waits in its backlog: wait until the HTTP thread has taken it. */
+/* Ending the socket resets what waits in its backlog: wait until the HTTP thread has taken it. The
+ * descriptor stays until that thread has ended, as it may just be using it. */
 void http_stop_accepting(struct http *http)
 {
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_LISTEN_FD);
     struct pollfd backlog = {.fd = info != NULL ? info->listen_fd : -1, .events = POLLIN};
     for (int i = 0; i < 100 && poll(&backlog, 1, 0) > 0; i++)
         pause_ms(10);
-    MHD_socket socket = MHD_quiesce_daemon(http->daemon);
-    if (socket != MHD_INVALID_SOCKET)
-        close(socket);
+    http->quiesced_fd = MHD_quiesce_daemon(http->daemon);
+    if (http->quiesced_fd >= 0)
+        shutdown(http->quiesced_fd, SHUT_RDWR); /* from now on clients are refused */
 }
 
 void http_wait_idle(struct http *http, unsigned seconds)
@@ -490,5 +494,7 @@ void http_stop(struct http *http)
     if (http == NULL)
         return;
     MHD_stop_daemon(http->daemon);
+    if (http->quiesced_fd >= 0)
+        close(http->quiesced_fd);
     free(http);
 }

@@ -19,8 +19,8 @@ struct http;
 enum error_code http_start(struct service *service, const struct listener *listener,
                            struct http **out, struct error *err) MUST_CHECK;
 
-/* Accepts what waits in the socket's backlog, then closes it. Connections live on; their answers
- * ask to close them. The state must be SERVICE_DRAINING or SERVICE_LOADING. */
+/* Accepts what waits in the socket's backlog, then refuses. Connections live on; their answers ask
+ * to close them. The state must be SERVICE_DRAINING or SERVICE_LOADING. */
 void http_stop_accepting(struct http *http);
 
 /* Returns once every request that began is answered, or after that many seconds. A connection
