@@ -141,7 +141,7 @@ static enum error_code load_weights(struct senet *model, const char *path, struc
 static enum error_code load_labels(struct senet *model, const char *option, const char *directory,
                                    struct error *err)
 {
-    char path[PATH_BYTES];
+    char path[FILE_BYTES];
     size_t classes = model->net.fc.out;
     if (option)
         return labels_read(option, classes, &model->labels, err);
@@ -156,10 +156,10 @@ static enum error_code load(struct senet *model, const char *path,
                             const struct senet_options *options, struct error *err)
 {
     struct stat status;
-    char weights[PATH_BYTES], config_path[PATH_BYTES] = "", directory[PATH_BYTES] = "";
-    if (strlen(path) > sizeof weights - 32)
+    char weights[FILE_BYTES], config_path[FILE_BYTES] = "", directory[PATH_BYTES] = "";
+    if (strlen(path) >= PATH_BYTES)
         return error_set(err, ERROR_USAGE, "path of the weights is longer than %d bytes",
-                         PATH_BYTES - 32);
+                         PATH_BYTES - 1);
     snprintf(weights, sizeof weights, "%s", path);
     if (stat(path, &status) == 0 && S_ISDIR(status.st_mode)) {
         snprintf(directory, sizeof directory, "%s", path);

@@ -49,7 +49,8 @@ static enum error_code open_model(const struct config *config, struct senet **ou
                                   struct error *err)
 {
     const struct senet_options options = {.labels_path = config->labels,
-                                          .kernels = config->kernels};
+                                          .kernels = config->kernels,
+                                          .threads = cpus_available("")};
     return senet_open(config->weights, &options, out, err);
 }
 
