@@ -22,6 +22,7 @@
  * and activations of more would only cost memory. */
 #define IMAGES_AT_ONCE 4
 #define PATH_BYTES     4096
+#define FILE_BYTES     (PATH_BYTES + 32) /* a path, and the name of a file in it */
 
 struct senet {
     struct senet_info info;
