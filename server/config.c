@@ -216,20 +216,29 @@ static enum error_code read_option(int argc, char **argv, int *next, struct conf
 /* The first word names the command; what follows classify are files. */
 static enum error_code read_words(char **words, size_t count, struct config *out, struct error *err)
 {
-    bool classify = count > 0 && strcmp(words[0], "classify") == 0;
-    if (count > 0 && !classify && strcmp(words[0], "serve") != 0)
-        return error_set(err, ERROR_USAGE, "unknown command '%s', expected serve or classify",
-                         words[0]);
-    if (count > 1 && !classify)
-        return error_set(err, ERROR_USAGE, "serve takes no argument, got '%s'", words[1]);
+    static const struct {
+        const char *word;
+        enum command command;
+    } commands[] = {
+        {"serve", COMMAND_SERVE}, {"classify", COMMAND_CLASSIFY}, {"bench", COMMAND_BENCH}};
+    const char *word = count > 0 ? words[0] : "serve";
+    size_t i = 0, known = sizeof commands / sizeof commands[0];
+    while (i < known && strcmp(word, commands[i].word) != 0)
+        i++;
+    if (i == known)
+        return error_set(err, ERROR_USAGE,
+                         "unknown command '%s', expected serve, classify or bench", word);
+    if (count > 1 && commands[i].command != COMMAND_CLASSIFY)
+        return error_set(err, ERROR_USAGE, "%s takes no argument, got '%s'", word, words[1]);
     if (out->command != COMMAND_SERVE)
         return ERROR_NONE; /* --help and its kind win */
-    if (!classify)
-        return out->json ? error_set(err, ERROR_USAGE, "--json belongs to senetd classify")
-                         : ERROR_NONE;
+    out->command = commands[i].command;
+    if (out->json && out->command == COMMAND_SERVE)
+        return error_set(err, ERROR_USAGE, "--json belongs to senetd classify and senetd bench");
+    if (out->command != COMMAND_CLASSIFY)
+        return ERROR_NONE;
     if (count == 1)
         return error_set(err, ERROR_USAGE, "classify needs at least one image file");
-    out->command = COMMAND_CLASSIFY;
     out->files = words + 1;
     out->file_count = count - 1;
     return ERROR_NONE;
@@ -264,6 +273,7 @@ void config_help(FILE *to)
     fputs("senetd - image classification by an SE-ResNet, with every excitation vector\n\n"
           "  senetd [serve] [OPTION...]        serve HTTP until SIGTERM or SIGINT\n"
           "  senetd classify [--json] FILE...  classify files without a server\n"
+          "  senetd bench [--json]             time the network, without HTTP or decoding\n"
           "  senetd --check                    load the model, run it once, print its facts\n"
           "  senetd --help, --version\n\n"
           "Options; each is also an environment variable, --max-body as SENETD_MAX_BODY. The\n"

@@ -25,6 +25,8 @@
     TEXT(kernels, "kernels", NULL, "NAME", "compute backend; default: the fastest for this CPU")   \
     SIZE(workers, "workers", 0, 0, 1024, 1000, "N",                                                \
          "inference threads; default: CPUs that affinity and the cgroup quota give")               \
+    SIZE(threads, "threads", 0, 0, 1024, 1000, "N",                                                \
+         "cores that a lone batch may use; default: all that are given")                           \
     SIZE(decoders, "decoders", 0, 0, 1024, 1000, "N", "decoding threads; default: as above")       \
     SIZE(topk, "topk", 5, 1, 100000, 1000, "K", "classes in an answer that asks for no number")    \
     SIZE(max_body, "max-body", 20u << 20, 1024, 1u << 30, 1024, "BYTES",                           \
@@ -34,11 +36,14 @@
          "largest image in pixels; suffix k, m or g")                                              \
     SIZE(max_batch, "max-batch", 8, 1, 256, 1000, "N", "most images that a worker runs at once")   \
     SIZE(queue, "queue", 256, 1, 1000000, 1000, "N",                                               \
-         "images that may wait before requests are refused with 503")
+         "images that may wait before requests are refused with 503")                              \
+    SIZE(batch, "batch", 1, 1, 256, 1000, "N", "bench: images in a run")                           \
+    SIZE(seconds, "seconds", 5, 1, 86400, 1000, "S", "bench: how long")
 
 enum command {
     COMMAND_SERVE,    /* the daemon */
     COMMAND_CLASSIFY, /* files from the command line, no server */
+    COMMAND_BENCH,    /* time the network */
     COMMAND_CHECK,    /* load, run once, print the model's facts */
     COMMAND_HELP,
     COMMAND_VERSION,
@@ -46,7 +51,7 @@ enum command {
 
 struct config {
     enum command command;
-    bool json;          /* classify: JSON even on a terminal */
+    bool json;          /* classify, bench: JSON even on a terminal */
     char *const *files; /* [file_count], classify's, in argv's memory */
     size_t file_count;
 #define CONFIG_TEXT(field, flag, value, argument, help)                    const char *field;

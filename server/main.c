@@ -6,6 +6,7 @@
  */
 #include "attention.h"
 #include "batch.h"
+#include "bench.h"
 #include "classify.h"
 #include "config.h"
 #include "cpus.h"
@@ -45,12 +46,16 @@ static void keep_memory(void)
     mallopt(M_TRIM_THRESHOLD, 256 << 20);
 }
 
+static size_t threads_of(const struct config *config)
+{
+    return config->threads > 0 ? config->threads : cpus_available("");
+}
+
 static enum error_code open_model(const struct config *config, struct senet **out,
                                   struct error *err)
 {
-    const struct senet_options options = {.labels_path = config->labels,
-                                          .kernels = config->kernels,
-                                          .threads = cpus_available("")};
+    const struct senet_options options = {
+        .labels_path = config->labels, .kernels = config->kernels, .threads = threads_of(config)};
     return senet_open(config->weights, &options, out, err);
 }
 
@@ -166,6 +171,16 @@ static enum error_code classify(const struct config *config, bool *good, struct 
     return code;
 }
 
+static enum error_code bench(const struct config *config, struct error *err)
+{
+    struct senet *model;
+    TRY(open_model(config, &model, err));
+    bool json = config->json || !isatty(STDOUT_FILENO);
+    enum error_code code = bench_run(config, model, threads_of(config), json, stdout, err);
+    senet_close(model);
+    return code;
+}
+
 /* One run on a gray image, whose logits must be numbers. */
 static enum error_code try_run(const struct senet *model, struct error *err)
 {
@@ -216,6 +231,8 @@ static bool run(const struct config *config, struct error *err)
     case COMMAND_VERSION:
         puts("senetd " SENETD_VERSION);
         return true;
+    case COMMAND_BENCH:
+        return bench(config, err) == ERROR_NONE;
     case COMMAND_CHECK:
         return check(config, err) == ERROR_NONE;
     case COMMAND_CLASSIFY:
