@@ -131,6 +131,16 @@ eval-demo: deps
 	python3 tests/eval_demo.py --data $(PHOTOS) --senetd $(O)/senetd --weights $(WEIGHTS) \
 	    $(if $(TORCH),--torch $(WEIGHTS))
 
+# ---- speed ------------------------------------------------------------------------------------
+
+# The same network in senetd, ONNX Runtime, OpenVINO and PyTorch, in turns; see the script.
+.PHONY: bench-peers
+bench-peers: deps
+	@$(MAKE) --no-print-directory all
+	test -d build/peers || python3 -m venv build/peers
+	build/peers/bin/pip install -q torch torchvision timm safetensors onnx onnxruntime openvino
+	build/peers/bin/python tests/bench/peers.py --senetd $(O)/senetd --weights $(WEIGHTS)
+
 # ---- keeping the sources in order --------------------------------------------------------------
 
 SOURCES := $(wildcard include/*.h model/*.[ch] server/*.[ch] tests/*/*.[ch])
