@@ -56,31 +56,34 @@ static enum error_code read_input_size(const char *path, const json_t *object,
     return ERROR_NONE;
 }
 
+/* *out = the index of the key's value among `names`; left alone where it is absent or null. */
+static enum error_code read_choice(const char *path, const json_t *object, const char *key,
+                                   const char *const *names, size_t count, const char *expected,
+                                   size_t *out, struct error *err)
+{
+    const json_t *value = json_object_get(object, key);
+    if (!value || json_is_null(value))
+        return ERROR_NONE;
+    const char *name = json_string_value(value);
+    for (size_t i = 0; name && i < count; i++)
+        if (strcmp(name, names[i]) == 0) {
+            *out = i;
+            return ERROR_NONE;
+        }
+    return bad(path, key, value, expected, err);
+}
+
 static enum error_code read_names(const char *path, const json_t *object, struct preprocess *out,
                                   struct error *err)
 {
     static const char *const interpolations[] = {"bilinear", "bicubic", "lanczos"};
     static const char *const crops[] = {"center", "squash"};
-    const json_t *value = json_object_get(object, "interpolation");
-    if (value && !json_is_null(value)) {
-        const char *name = json_string_value(value);
-        size_t i = 0;
-        while (i < 3 && !(name && strcmp(name, interpolations[i]) == 0))
-            i++;
-        if (i == 3)
-            return bad(path, "interpolation", value, "bilinear, bicubic or lanczos", err);
-        out->interpolation = (enum interpolation)i;
-    }
-    value = json_object_get(object, "crop_mode");
-    if (value && !json_is_null(value)) {
-        const char *name = json_string_value(value);
-        size_t i = 0;
-        while (i < 2 && !(name && strcmp(name, crops[i]) == 0))
-            i++;
-        if (i == 2)
-            return bad(path, "crop_mode", value, "center or squash", err);
-        out->crop_mode = (enum crop_mode)i;
-    }
+    size_t interpolation = out->interpolation, crop = out->crop_mode;
+    TRY(read_choice(path, object, "interpolation", interpolations, 3,
+                    "bilinear, bicubic or lanczos", &interpolation, err));
+    TRY(read_choice(path, object, "crop_mode", crops, 2, "center or squash", &crop, err));
+    out->interpolation = (enum interpolation)interpolation;
+    out->crop_mode = (enum crop_mode)crop;
     return ERROR_NONE;
 }
 
