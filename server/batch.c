@@ -42,6 +42,7 @@ struct batch {
     size_t waiting; /* images in either list or being decoded */
     size_t jobs;    /* in flight */
     size_t warm;    /* workers that came up */
+    size_t busy;    /* workers that run a batch */
     int64_t service_ns;
     uint64_t runs;
     struct error failure; /* of a worker's start */
@@ -236,11 +237,13 @@ static void *worker_main(void *argument)
     }
     pthread_mutex_lock(&batch->mutex);
     for (size_t count; (count = take(worker)) != 0;) {
+        batch->busy++;
         pthread_mutex_unlock(&batch->mutex);
         int64_t spent = run(worker, count);
         for (size_t i = 0; i < count; i++)
             finish(batch, worker->taken[i]);
         pthread_mutex_lock(&batch->mutex);
+        batch->busy--;
         batch->service_ns += (spent / (int64_t)count - batch->service_ns) / 8;
     }
     pthread_mutex_unlock(&batch->mutex);
@@ -402,6 +405,17 @@ size_t batch_waiting(struct batch *batch)
     size_t waiting = batch->waiting;
     pthread_mutex_unlock(&batch->mutex);
     return waiting;
+}
+
+void batch_read_gauges(struct batch *batch, struct batch_gauges *out)
+{
+    pthread_mutex_lock(&batch->mutex);
+    *out = (struct batch_gauges){.waiting = batch->waiting,
+                                 .capacity = batch->options.max_waiting,
+                                 .workers = batch->options.workers,
+                                 .busy = batch->busy,
+                                 .runs = batch->runs};
+    pthread_mutex_unlock(&batch->mutex);
 }
 
 void batch_close(struct batch *batch)

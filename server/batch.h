@@ -90,6 +90,15 @@ unsigned batch_retry_after(struct batch *batch);
 /* Images accepted whose run has not begun. */
 size_t batch_waiting(struct batch *batch);
 
+/* The state of this moment. */
+struct batch_gauges {
+    size_t waiting, capacity; /* images accepted whose run has not begun, and most of them */
+    size_t workers, busy;     /* threads; those that run a batch */
+    uint64_t runs;            /* begun since start */
+};
+
+void batch_read_gauges(struct batch *batch, struct batch_gauges *out);
+
 /* From now on batch_submit refuses. */
 void batch_close(struct batch *batch);
 

@@ -40,6 +40,7 @@ struct exchange {
     struct writer out;
     const char *out_type; /* of the content; a literal */
     unsigned retry_after; /* seconds; 0 for no such header */
+    char timing[160];     /* Server-Timing's value; "" for no such header */
 };
 
 /* Takes the client's request id if it is 1 to 128 of [A-Za-z0-9._-], else makes a random one: it

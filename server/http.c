@@ -13,6 +13,7 @@
 #include "http.h"
 #include "exchange.h"
 #include "log.h"
+#include "metrics.h"
 #include "monotonic.h"
 #include "routes.h"
 
@@ -97,6 +98,8 @@ static void add_headers(struct transfer *transfer, struct MHD_Response *response
         snprintf(seconds, sizeof seconds, "%u", exchange->retry_after);
         MHD_add_response_header(response, "Retry-After", seconds);
     }
+    if (exchange->timing[0] != '\0')
+        MHD_add_response_header(response, "Server-Timing", exchange->timing);
     if (service_state(exchange->service) == SERVICE_DRAINING)
         MHD_add_response_header(response, "Connection", "close");
 }
@@ -386,6 +389,10 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     if (transfer == NULL)
         return;
     log_request(transfer, how == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+    if (transfer->status != 0)
+        metrics_request(http->service->metrics, routes_name(transfer->path),
+                        routes_method_name(transfer->method_bit), transfer->status,
+                        monotonic_ns() - transfer->exchange.headers_ns);
     routes_release(&transfer->exchange);
     writer_free(&transfer->exchange.out);
     body_free(&transfer->exchange.body, &http->budget);

@@ -14,6 +14,7 @@
 #include "http.h"
 #include "listener.h"
 #include "log.h"
+#include "metrics.h"
 #include "monotonic.h"
 #include "service.h"
 
@@ -135,10 +136,15 @@ static enum error_code serve(const struct config *config, struct error *err)
     sigset_t set = stop_signals();
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
-    TRY(listener_open(config->listen, &listener, err));
-    TRY(http_start(&service, &listener, &http, err));
+    TRY(metrics_new(&service.metrics, err));
+    enum error_code code = listener_open(config->listen, &listener, err);
+    if (code == ERROR_NONE)
+        code = http_start(&service, &listener, &http, err);
+    if (code != ERROR_NONE) {
+        metrics_free(service.metrics);
+        return code;
+    }
     log_info("listen", "http://%s", listener.name);
-    enum error_code code = ERROR_NONE;
     if (config->port_file != NULL)
         code = listener_write_port(&listener, config->port_file, err);
     if (code == ERROR_NONE)
@@ -147,6 +153,7 @@ static enum error_code serve(const struct config *config, struct error *err)
         serve_until_signal(&service, http);
     http_stop(http);
     unload(&service);
+    metrics_free(service.metrics);
     if (code == ERROR_NONE)
         log_info("stop", "done");
     return code;

@@ -6,6 +6,7 @@
 #include "reply.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -208,29 +209,51 @@ static double milliseconds(int64_t ns)
     return (double)ns / 1e6;
 }
 
+struct timing {
+    int64_t decode_ns, preprocess_ns, queue_ns, inference_ns;
+    size_t batch_size;
+};
+
+static struct timing sum_up(const struct batch_image *images, size_t count)
+{
+    struct timing sum = {0};
+    for (size_t i = 0; i < count; i++) {
+        sum.decode_ns += images[i].decode_ns;
+        sum.preprocess_ns += images[i].preprocess_ns;
+        if (images[i].queue_ns > sum.queue_ns)
+            sum.queue_ns = images[i].queue_ns;
+        if (images[i].run == 0 || run_is_counted(images, i))
+            continue;
+        sum.inference_ns += images[i].inference_ns;
+        if (images[i].batch_size > sum.batch_size)
+            sum.batch_size = images[i].batch_size;
+    }
+    return sum;
+}
+
 void reply_timing_members(struct writer *w, const struct batch_image *images, size_t count,
                           int64_t total_ns)
 {
-    int64_t decode = 0, preprocess = 0, queue = 0, inference = 0;
-    size_t batch_size = 0;
-    for (size_t i = 0; i < count; i++) {
-        decode += images[i].decode_ns;
-        preprocess += images[i].preprocess_ns;
-        if (images[i].queue_ns > queue)
-            queue = images[i].queue_ns;
-        if (images[i].run == 0 || run_is_counted(images, i))
-            continue;
-        inference += images[i].inference_ns;
-        if (images[i].batch_size > batch_size)
-            batch_size = images[i].batch_size;
-    }
+    struct timing sum = sum_up(images, count);
     writer_key(w, "timing_ms");
     writer_open(w, '{');
-    writer_key_number(w, "decode", milliseconds(decode), TIME_DIGITS);
-    writer_key_number(w, "preprocess", milliseconds(preprocess), TIME_DIGITS);
-    writer_key_number(w, "queue", milliseconds(queue), TIME_DIGITS);
-    writer_key_number(w, "inference", milliseconds(inference), TIME_DIGITS);
+    writer_key_number(w, "decode", milliseconds(sum.decode_ns), TIME_DIGITS);
+    writer_key_number(w, "preprocess", milliseconds(sum.preprocess_ns), TIME_DIGITS);
+    writer_key_number(w, "queue", milliseconds(sum.queue_ns), TIME_DIGITS);
+    writer_key_number(w, "inference", milliseconds(sum.inference_ns), TIME_DIGITS);
     writer_key_number(w, "total", milliseconds(total_ns), TIME_DIGITS);
     writer_close(w, '}');
-    writer_key_integer(w, "batch_size", batch_size);
+    writer_key_integer(w, "batch_size", sum.batch_size);
+}
+
+void reply_server_timing(char *out, size_t size, const struct batch_image *images, size_t count,
+                         int64_t serialize_ns)
+{
+    struct timing sum = sum_up(images, count);
+    snprintf(out, size,
+             "decode;dur=%.3f, preprocess;dur=%.3f, queue;dur=%.3f, infer;dur=%.3f, "
+             "serialize;dur=%.3f",
+             milliseconds(sum.decode_ns), milliseconds(sum.preprocess_ns),
+             milliseconds(sum.queue_ns), milliseconds(sum.inference_ns),
+             milliseconds(serialize_ns));
 }

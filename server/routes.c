@@ -1,6 +1,7 @@
 /* routes.c - see routes.h. */
 #include "routes.h"
 #include "describe.h"
+#include "metrics.h"
 #include "monotonic.h"
 #include "reply.h"
 
@@ -26,9 +27,13 @@ unsigned routes_problem(struct exchange *exchange, const struct error *err)
 {
     struct service *service = exchange->service;
     unsigned status = reply_status(err->code);
-    if (status == 503)
-        exchange->retry_after =
-            service_state(service) == SERVICE_LOADING ? 1 : batch_retry_after(service->batch);
+    if (status == 503) {
+        enum service_state state = service_state(service);
+        exchange->retry_after = state == SERVICE_LOADING ? 1 : batch_retry_after(service->batch);
+        metrics_rejected(service->metrics, state == SERVICE_LOADING    ? "loading"
+                                           : state == SERVICE_DRAINING ? "draining"
+                                                                       : "overloaded");
+    }
     return routes_problem_as(exchange, status, error_name(err->code), err->message);
 }
 
@@ -98,6 +103,7 @@ static unsigned answer_results(struct exchange *exchange)
     const struct job *job = exchange->job;
     const struct selection *selection = &exchange->query.selection;
     struct writer *out = &exchange->out;
+    int64_t begin = monotonic_ns();
     if (job->count == 1 && job->images[0].error.code != ERROR_NONE)
         return routes_problem(exchange, &job->images[0].error);
     if (selection->detail == DETAIL_FULL && selection->blocks == NULL)
@@ -116,6 +122,10 @@ static unsigned answer_results(struct exchange *exchange)
     writer_close(out, ']');
     reply_timing_members(out, job->images, job->count, monotonic_ns() - exchange->body_ns);
     writer_close(out, '}');
+    int64_t serialize_ns = monotonic_ns() - begin;
+    metrics_job(service->metrics, service->model, job, serialize_ns);
+    reply_server_timing(exchange->timing, sizeof exchange->timing, job->images, job->count,
+                        serialize_ns);
     return ok(exchange);
 }
 
@@ -167,6 +177,13 @@ static unsigned get_version(struct exchange *exchange)
     return ok(exchange);
 }
 
+static unsigned get_metrics(struct exchange *exchange)
+{
+    metrics_write(exchange->service->metrics, exchange->service, &exchange->out);
+    exchange->out_type = "text/plain; version=0.0.4; charset=utf-8";
+    return 200;
+}
+
 static unsigned write_status(struct exchange *exchange, const char *status)
 {
     writer_open(&exchange->out, '{');
@@ -212,6 +229,7 @@ static const struct route routes[] = {
     {"/model", METHOD_GET, true, NULL, get_model, "facts of the model"},
     {"/healthz", METHOD_GET, false, NULL, get_healthz, "200 while the process lives"},
     {"/readyz", METHOD_GET, false, NULL, get_readyz, "200 once the model is loaded and warm"},
+    {"/metrics", METHOD_GET, false, NULL, get_metrics, "counters in Prometheus' text format"},
     {"/version", METHOD_GET, false, NULL, get_version, "program, compiler, kernels"},
 };
 #define ROUTE_COUNT (sizeof routes / sizeof routes[0])
@@ -269,6 +287,22 @@ const struct route *routes_find(const char *path, unsigned method, bool *path_kn
             return &routes[i];
     }
     return NULL;
+}
+
+const char *routes_name(const char *path)
+{
+    for (size_t i = 0; i < ROUTE_COUNT; i++)
+        if (strcmp(routes[i].path, path) == 0)
+            return routes[i].path;
+    return "other";
+}
+
+const char *routes_method_name(unsigned method)
+{
+    for (size_t i = 0; i < METHOD_COUNT; i++)
+        if (methods[i].method == method)
+            return methods[i].name;
+    return "other";
 }
 
 void routes_allow(const char *path, char out[ROUTES_ALLOW_BYTES])

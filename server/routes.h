@@ -34,6 +34,10 @@ struct route {
 /* The route for a path and method. Where none fits: NULL, and *path_known tells 405 from 404. */
 const struct route *routes_find(const char *path, unsigned method, bool *path_known);
 
+/* The path as the table has it, or "other"; the method's name, or "other": literals. */
+const char *routes_name(const char *path);
+const char *routes_method_name(unsigned method);
+
 /* The value of the Allow header for a known path, or for all paths together ("*"). */
 void routes_allow(const char *path, char out[ROUTES_ALLOW_BYTES]);
 

@@ -18,8 +18,11 @@ enum service_state {
     SERVICE_DRAINING, /* no more new connections; what was accepted is answered */
 };
 
+struct metrics;
+
 struct service {
     const struct config *config;
+    struct metrics *metrics; /* set before the listener starts; the HTTP thread's alone */
     struct senet *model;
     struct batch *batch;
     struct attention *attention;
