@@ -39,8 +39,8 @@ struct kernels {
     size_t (*packed_floats)(const struct conv *conv);
     /* packed <- source[out][in / groups][kernel][kernel]; packed comes zeroed. */
     void (*pack)(const struct conv *conv, const float *source, float *packed);
-    /* Floats of scratch that conv needs for images of height x width; 0 for none. */
-    size_t (*conv_scratch)(const struct conv *conv, size_t height, size_t width);
+    /* Floats of scratch that conv needs for a batch of images of height x width; 0 for none. */
+    size_t (*conv_scratch)(const struct conv *conv, size_t batch, size_t height, size_t width);
     /* out[batch] = (relu of) conv(in[batch]) + bias. An image's result does not depend on the
      * rest of its batch, nor on the team's helpers, to the last bit. */
     void (*conv)(const struct conv *conv, size_t batch, size_t height, size_t width,

@@ -51,6 +51,11 @@ static size_t min_size(size_t a, size_t b)
     return a < b ? a : b;
 }
 
+static size_t max_size(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
 /* Input blocks that output block b reads: first, and their count, the same for every b. */
 struct reach {
     size_t first, count;
@@ -103,12 +108,16 @@ static void direct_pack(const struct conv *conv, const float *source, float *pac
     }
 }
 
-static size_t direct_scratch(const struct conv *conv, size_t height, size_t width)
+/* Floats of one image of the input with its border. */
+static size_t bordered_floats(const struct conv *conv, size_t height, size_t width)
 {
-    if (conv->pad == 0)
-        return 0;
     size_t blocks = conv->planar_in ? conv->in : blocks_of(conv->in);
     return blocks * (height + 2 * conv->pad) * (width + 2 * conv->pad) * in_lanes(conv);
+}
+
+static size_t direct_scratch(const struct conv *conv, size_t batch, size_t height, size_t width)
+{
+    return conv->pad ? batch * bordered_floats(conv, height, width) : 0;
 }
 
 /* ---- the register tile ------------------------------------------------------------------- */
@@ -272,23 +281,24 @@ static void run_row(struct tile *tile, void (*const *run)(const struct tile *), 
 /* ---- a direct convolution -----------------------------------------------------------------------
  */
 
-/* One image's convolution and how it is cut into items for the team: groups of up to `wide`
- * output blocks, times chunks of rows (or, of an image that is one long row, of columns). */
+/* A convolution and how it is cut into items for the team: groups of up to `wide` output blocks,
+ * times images, times chunks of rows (or, of an image that is one long row, of columns). */
 struct job {
     const struct conv *conv;
-    const float *in; /* with its border */
+    const float *in; /* of all images, with their border */
     float *out;
-    size_t in_height, in_width; /* border included */
-    size_t rows, columns;       /* of output */
-    size_t blocks, wide;        /* output blocks; most of them in a tile: 1, 2 or 4 */
+    size_t images, in_floats, out_floats; /* how many; of one, border included */
+    size_t in_height, in_width;           /* border included */
+    size_t rows, columns;                 /* of output */
+    size_t blocks, wide;                  /* output blocks; most of them in a tile: 1, 2 or 4 */
     size_t groups, chunks;
     size_t kind; /* of input, for the tables of tiles */
     bool relu;
 };
 
 /* `width` output blocks from block b on; rows and columns from (top, left) on. */
-static void run_region(const struct job *job, size_t b, size_t width, size_t top, size_t bottom,
-                       size_t left, size_t right)
+static void run_region(const struct job *job, size_t image, size_t b, size_t width, size_t top,
+                       size_t bottom, size_t left, size_t right)
 {
     const struct conv *conv = job->conv;
     size_t lanes = in_lanes(conv), step = conv->stride * lanes, most;
@@ -304,19 +314,22 @@ static void run_region(const struct job *job, size_t b, size_t width, size_t top
                         .out_block = job->rows * job->columns * LANES,
                         .relu = job->relu};
     for (size_t y = top; y < bottom; y++) {
-        tile.in =
-            job->in + reach.first * tile.in_block + y * conv->stride * tile.in_row + left * step;
-        tile.out = job->out + b * tile.out_block + (y * job->columns + left) * LANES;
+        tile.in = job->in + image * job->in_floats + reach.first * tile.in_block +
+                  y * conv->stride * tile.in_row + left * step;
+        tile.out = job->out + image * job->out_floats + b * tile.out_block +
+                   (y * job->columns + left) * LANES;
         run_row(&tile, run, most, right - left, step);
     }
 }
 
-/* Item i: a group of output blocks and a chunk of pixels. A group that has fewer blocks than a
- * wide tile runs as tiles of 2 and 1. */
+/* Item i: a group of output blocks, an image, a chunk of its pixels, in this order, so that a
+ * group's weights serve all images while they are in the cache. A group that has fewer blocks than
+ * a wide tile runs as tiles of 2 and 1. */
 static void run_item(void *context, size_t i)
 {
     const struct job *job = context;
-    size_t b = i / job->chunks * job->wide, chunk = i % job->chunks;
+    size_t chunk = i % job->chunks, image = i / job->chunks % job->images;
+    size_t b = i / job->chunks / job->images * job->wide;
     size_t end = min_size(b + job->wide, job->blocks);
     size_t top = 0, bottom = job->rows, left = 0, right = job->columns;
     if (job->rows > 1) {
@@ -328,7 +341,7 @@ static void run_item(void *context, size_t i)
     }
     while (b < end) {
         size_t width = tile_width(job->wide, end - b);
-        run_region(job, b, width, top, bottom, left, right);
+        run_region(job, image, b, width, top, bottom, left, right);
         b += width;
     }
 }
@@ -339,16 +352,17 @@ static size_t chunks_for(const struct job *job, size_t cores)
     enum { ITEMS_A_CORE = 4, TILES_AT_LEAST = 4 };
     if (cores < 2)
         return 1;
-    size_t wanted = (cores * ITEMS_A_CORE + job->groups - 1) / job->groups;
+    size_t items = job->groups * job->images;
+    size_t wanted = (cores * ITEMS_A_CORE + items - 1) / items;
     size_t most = job->rows > 1 ? job->rows : job->columns / (TILE_1 * TILES_AT_LEAST);
     size_t chunks = min_size(wanted, most);
     return chunks ? chunks : 1;
 }
 
-/* The copy of one image with its border of zeros, an input block an item. */
+/* The copy of the images with their border of zeros, an input block of one an item. */
 struct border {
-    const float *in; /* [blocks][height][width][lanes] */
-    float *out;      /* [blocks][height + 2 pad][width + 2 pad][lanes] */
+    const float *in; /* [images][blocks][height][width][lanes] */
+    float *out;      /* [images][blocks][height + 2 pad][width + 2 pad][lanes] */
     size_t height, width, lanes, pad;
 };
 
@@ -385,21 +399,23 @@ static void conv_direct(const struct conv *conv, size_t batch, size_t height, si
                       .relu = relu};
     job.wide = widest(conv, job.columns);
     job.groups = (job.blocks + job.wide - 1) / job.wide;
+    job.images = batch;
     job.chunks = chunks_for(&job, pool_cores(team));
-    struct border border = {.out = scratch,
-                            .height = height,
-                            .width = width,
-                            .lanes = in_lanes(conv),
-                            .pad = conv->pad};
-    for (size_t n = 0; n < batch; n++) {
-        job.in = border.in = in + n * height * width * in_blocks * border.lanes;
-        job.out = out + n * oh * ow * job.blocks * LANES;
-        if (conv->pad) {
-            pool_for(team, in_blocks, copy_with_border, &border);
-            job.in = scratch;
-        }
-        pool_for(team, job.groups * job.chunks, run_item, &job);
+    job.in_floats = bordered_floats(conv, height, width);
+    job.out_floats = oh * ow * job.blocks * LANES;
+    job.in = in;
+    job.out = out;
+    if (conv->pad) {
+        struct border border = {.in = in,
+                                .out = scratch,
+                                .height = height,
+                                .width = width,
+                                .lanes = in_lanes(conv),
+                                .pad = conv->pad};
+        pool_for(team, batch * in_blocks, copy_with_border, &border);
+        job.in = scratch;
     }
+    pool_for(team, job.groups * batch * job.chunks, run_item, &job);
 }
 
 /* ---- the table ----------------------------------------------------------------------------- */
@@ -414,9 +430,9 @@ static void pack(const struct conv *conv, const float *source, float *packed)
     (is_winograd(conv) ? winograd_pack : direct_pack)(conv, source, packed);
 }
 
-static size_t conv_scratch(const struct conv *conv, size_t height, size_t width)
+static size_t conv_scratch(const struct conv *conv, size_t batch, size_t height, size_t width)
 {
-    return (is_winograd(conv) ? winograd_scratch : direct_scratch)(conv, height, width);
+    return (is_winograd(conv) ? winograd_scratch : direct_scratch)(conv, batch, height, width);
 }
 
 static void conv_run(const struct conv *conv, size_t batch, size_t height, size_t width,

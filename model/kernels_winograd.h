@@ -70,15 +70,15 @@ static void winograd_pack(const struct conv *conv, const float *source, float *p
         }
 }
 
-/* ---- one image ----------------------------------------------------------------------------- */
+/* ---- a batch ------------------------------------------------------------------------------- */
 
 struct winograd {
     const struct conv *conv;
-    const float *in;      /* [in blocks][height][width][16] */
-    float *out;           /* [out blocks][height][width][16] */
+    const float *in;      /* [images][in blocks][height][width][16] */
+    float *out;           /* [images][out blocks][height][width][16] */
     size_t height, width; /* of input and output alike */
-    size_t across, down;  /* patches that cover the image */
-    size_t first, rows;   /* rows of patches in the present chunk */
+    size_t across, down;  /* patches that cover an image */
+    size_t first, rows;   /* rows of patches in the present chunk, counted over all images */
     size_t in_blocks, out_blocks;
     size_t wide; /* output blocks in a register tile */
     float *v, *m;
@@ -90,21 +90,26 @@ static size_t patches_along(size_t side)
     return (side + STEP - 1) / STEP;
 }
 
-static size_t chunk_rows(const struct conv *conv, size_t height, size_t width)
+/* Rows of patches, of all images together, that a chunk takes. */
+static size_t chunk_rows(const struct conv *conv, size_t batch, size_t height, size_t width)
 {
     size_t blocks = blocks_of(conv->in) + blocks_of(conv->out);
     size_t row_bytes = POINTS * blocks * patches_along(width) * LANES * sizeof(float);
-    size_t rows = WINOGRAD_CHUNK_BYTES / row_bytes, all = patches_along(height);
+    size_t rows = WINOGRAD_CHUNK_BYTES / row_bytes, all = batch * patches_along(height);
     if (rows == 0)
         return 1;
     size_t chunks = (all + rows - 1) / rows;
     return (all + chunks - 1) / chunks; /* of nearly equal size */
 }
 
-static size_t winograd_scratch(const struct conv *conv, size_t height, size_t width)
+static size_t winograd_scratch(const struct conv *conv, size_t batch, size_t height, size_t width)
 {
-    return POINTS * (blocks_of(conv->in) + blocks_of(conv->out)) * chunk_rows(conv, height, width) *
-           patches_along(width) * LANES;
+    /* Of fewer images a chunk may take more rows. */
+    size_t most = 0;
+    for (size_t n = 1; n <= batch; n++)
+        most = max_size(most, chunk_rows(conv, n, height, width));
+    return POINTS * (blocks_of(conv->in) + blocks_of(conv->out)) * most * patches_along(width) *
+           LANES;
 }
 
 /* B^T applied to six values: one column or row of a patch. */
@@ -163,12 +168,12 @@ static void transform_input_row(void *context, size_t item)
 {
     const struct winograd *w = context;
     size_t block = item / w->rows, row = item % w->rows, patches = w->rows * w->across;
-    const float *in = w->in + block * w->height * w->width * LANES;
+    size_t image = (w->first + row) / w->down, y = (w->first + row) % w->down * STEP;
+    const float *in = w->in + (image * w->in_blocks + block) * w->height * w->width * LANES;
     for (size_t i = 0; i < w->across; i++) {
         float *v = w->v + (block * patches + row * w->across + i) * LANES;
         for (size_t r = 0; r < LANES; r += SIMD_FLOATS)
-            transform_patch(w, in + r, (w->first + row) * STEP, i * STEP,
-                            w->in_blocks * patches * LANES, v + r);
+            transform_patch(w, in + r, y, i * STEP, w->in_blocks * patches * LANES, v + r);
     }
 }
 
@@ -228,13 +233,13 @@ static void restore_row(void *context, size_t item)
 {
     const struct winograd *w = context;
     size_t block = item / w->rows, row = item % w->rows, patches = w->rows * w->across;
-    float *out = w->out + block * w->height * w->width * LANES;
+    size_t image = (w->first + row) / w->down, y = (w->first + row) % w->down * STEP;
+    float *out = w->out + (image * w->out_blocks + block) * w->height * w->width * LANES;
     for (size_t i = 0; i < w->across; i++) {
         const float *m = w->m + (block * patches + row * w->across + i) * LANES;
         for (size_t r = 0; r < LANES; r += SIMD_FLOATS)
             restore_patch(w, m + r, w->out_blocks * patches * LANES,
-                          w->conv->bias + block * LANES + r, (w->first + row) * STEP, i * STEP,
-                          out + r);
+                          w->conv->bias + block * LANES + r, y, i * STEP, out + r);
     }
 }
 
@@ -242,6 +247,8 @@ static void conv_winograd(const struct conv *conv, size_t batch, size_t height, 
                           const float *in, float *scratch, float *out, bool relu, struct team *team)
 {
     struct winograd w = {.conv = conv,
+                         .in = in,
+                         .out = out,
                          .height = height,
                          .width = width,
                          .across = patches_along(width),
@@ -250,18 +257,14 @@ static void conv_winograd(const struct conv *conv, size_t batch, size_t height, 
                          .out_blocks = blocks_of(conv->out),
                          .v = scratch,
                          .relu = relu};
-    size_t rows = chunk_rows(conv, height, width), area = height * width * LANES;
+    size_t rows = chunk_rows(conv, batch, height, width), all = batch * w.down;
     w.m = scratch + POINTS * w.in_blocks * rows * w.across * LANES;
     w.wide = widest(conv, rows * w.across);
     size_t groups = (w.out_blocks + w.wide - 1) / w.wide;
-    for (size_t n = 0; n < batch; n++) {
-        w.in = in + n * w.in_blocks * area;
-        w.out = out + n * w.out_blocks * area;
-        for (w.first = 0; w.first < w.down; w.first += rows) {
-            w.rows = min_size(rows, w.down - w.first);
-            pool_for(team, w.in_blocks * w.rows, transform_input_row, &w);
-            pool_for(team, POINTS * groups, multiply, &w);
-            pool_for(team, w.out_blocks * w.rows, restore_row, &w);
-        }
+    for (w.first = 0; w.first < all; w.first += rows) {
+        w.rows = min_size(rows, all - w.first);
+        pool_for(team, w.in_blocks * w.rows, transform_input_row, &w);
+        pool_for(team, POINTS * groups, multiply, &w);
+        pool_for(team, w.out_blocks * w.rows, restore_row, &w);
     }
 }

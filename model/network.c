@@ -42,7 +42,8 @@ static size_t max_size(size_t a, size_t b)
 /* ---- layout ------------------------------------------------------------------------------ */
 
 struct sizes {
-    size_t block, t1, t2, t3, scratch, channels, reduced; /* floats, of one image */
+    size_t block, t1, t2, t3, channels, reduced; /* floats, of one image */
+    size_t scratch;                              /* of the batch */
 };
 
 static size_t activation(const struct kernels *kernels, struct extent extent, size_t channels)
@@ -50,21 +51,22 @@ static size_t activation(const struct kernels *kernels, struct extent extent, si
     return pixels(extent) * kernels_padded(kernels, channels);
 }
 
-static void measure_conv(const struct kernels *kernels, const struct conv *conv, struct extent in,
-                         struct sizes *sizes)
+static void measure_conv(const struct kernels *kernels, const struct conv *conv, size_t images,
+                         struct extent in, struct sizes *sizes)
 {
-    sizes->scratch = max_size(sizes->scratch, kernels->conv_scratch(conv, in.height, in.width));
+    size_t scratch = kernels->conv_scratch(conv, images, in.height, in.width);
+    sizes->scratch = max_size(sizes->scratch, scratch);
 }
 
 static struct extent measure_block(const struct kernels *kernels, const struct block *block,
-                                   struct extent in, struct sizes *sizes)
+                                   size_t images, struct extent in, struct sizes *sizes)
 {
     struct extent e1 = after(&block->conv1, in), e2 = after(&block->conv2, e1);
-    measure_conv(kernels, &block->conv1, in, sizes);
-    measure_conv(kernels, &block->conv2, e1, sizes);
-    measure_conv(kernels, &block->conv3, e2, sizes);
+    measure_conv(kernels, &block->conv1, images, in, sizes);
+    measure_conv(kernels, &block->conv2, images, e1, sizes);
+    measure_conv(kernels, &block->conv3, images, e2, sizes);
     if (block->has_downsample)
-        measure_conv(kernels, &block->downsample, in, sizes);
+        measure_conv(kernels, &block->downsample, images, in, sizes);
     size_t out = activation(kernels, e2, block->conv3.out);
     sizes->t1 = max_size(sizes->t1, activation(kernels, e1, block->conv1.out));
     sizes->t2 = max_size(sizes->t2, activation(kernels, e2, block->conv2.out));
@@ -82,12 +84,12 @@ void network_layout(const struct architecture *net, const struct kernels *kernel
     struct sizes sizes = {0};
     struct extent input = {buffers->height, buffers->width}, stem = after(&net->stem, input);
     struct extent extent = after_pool(net, stem);
-    measure_conv(kernels, &net->stem, input, &sizes);
+    size_t n = buffers->images;
+    measure_conv(kernels, &net->stem, n, input, &sizes);
     sizes.t3 = activation(kernels, stem, net->stem.out);
     sizes.block = activation(kernels, extent, net->stem.out);
     for (size_t i = 0; i < net->block_count; i++)
-        extent = measure_block(kernels, &net->blocks[i], extent, &sizes);
-    size_t n = buffers->images;
+        extent = measure_block(kernels, &net->blocks[i], n, extent, &sizes);
     buffers->x = arena_floats(arena, n * sizes.block);
     buffers->y = arena_floats(arena, n * sizes.block);
     buffers->t1 = arena_floats(arena, n * sizes.t1);

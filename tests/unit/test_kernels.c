@@ -88,7 +88,7 @@ static float *run(const struct kernels *kernels, const struct problem *p, bool r
     float *packed = calloc(kernels->packed_floats(&conv), sizeof *packed);
     float *bias = calloc(out_padded, sizeof *bias);
     float *in = malloc(p->batch * area * in_padded * sizeof *in);
-    float *scratch = filled(kernels->conv_scratch(&conv, p->height, p->width), 99);
+    float *scratch = filled(kernels->conv_scratch(&conv, p->batch, p->height, p->width), 99);
     float *out = filled(p->batch * out_area * out_padded, 77);
     float *result = malloc(p->batch * out_floats(p) * sizeof *result);
     kernels->pack(&conv, p->source, packed);
@@ -126,7 +126,7 @@ static void compare(const struct kernels *kernels, const size_t shape[8], bool r
                                  .planar_in = planar},
                         .height = shape[6],
                         .width = shape[7],
-                        .batch = 2};
+                        .batch = 3};
     size_t depth = p.conv.kernel * p.conv.kernel * p.conv.in / p.conv.groups;
     size_t image = p.height * p.width * p.conv.in, count = out_floats(&p);
     float *source = filled(depth * p.conv.out, 1), *bias = filled(p.conv.out, 2);
@@ -144,11 +144,11 @@ static void compare(const struct kernels *kernels, const size_t shape[8], bool r
                      "%g, expected %g",
                      kernels->name, p.conv.in, p.conv.out, p.conv.kernel, p.conv.stride,
                      p.conv.groups, p.height, p.width, i, (double)found[i], (double)expected[i]);
-    /* The second image alone, with helpers: the same to the last bit. */
+    /* The last image alone, with helpers: the same to the last bit. */
     p.batch = 1;
-    p.input = input + image;
+    p.input = input + 2 * image;
     float *alone = run(kernels, &p, relu, team);
-    assert_memory_equal(alone, found + count, count * sizeof *alone);
+    assert_memory_equal(alone, found + 2 * count, count * sizeof *alone);
     free(alone);
     free(found);
     free(expected);
