@@ -279,6 +279,26 @@ static void help_and_version_need_no_model(void **state)
     assert_true(strncmp(output, "senetd ", 7) == 0);
 }
 
+static void bench_reports_its_runs(void **state)
+{
+    static const char *const arguments[] = {"senetd",    "bench", "--json",    "--batch", "3",
+                                            "--seconds", "1",     "--threads", "2",       NULL};
+    json_error_t fault;
+    (void)state;
+    assert_int_equal(daemon_run(arguments, output, sizeof output), 0);
+    json_t *told = json_loads(output, JSON_REJECT_DUPLICATES, &fault);
+    if (told == NULL)
+        fail_msg("%s", fault.text);
+    assert_int_equal(json_integer_value(client_member(told, "batch")), 3);
+    assert_int_equal(json_integer_value(client_member(told, "threads")), 2);
+    assert_true(json_integer_value(client_member(told, "runs")) > 0);
+    const json_t *ms = client_member(told, "ms_per_image");
+    double least = json_number_value(client_member(ms, "min"));
+    double median = json_number_value(client_member(ms, "median"));
+    assert_true(least > 0 && least <= median);
+    json_decref(told);
+}
+
 static void classify_prints_the_answer_of_the_server(void **state)
 {
     static const char *const arguments[] = {"senetd",
@@ -335,6 +355,7 @@ int main(void)
         cmocka_unit_test(check_prints_facts_and_fails_without_a_model),
         cmocka_unit_test(a_wrong_option_is_status_2),
         cmocka_unit_test(help_and_version_need_no_model),
+        cmocka_unit_test(bench_reports_its_runs),
         cmocka_unit_test(classify_prints_the_answer_of_the_server),
     };
     return cmocka_run_group_tests(tests, start_all, stop_all);
