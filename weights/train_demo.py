@@ -2,13 +2,14 @@
 """Train the demo model: a full SE-ResNet-50 (timm `seresnet50`), from scratch, on CPU cores.
 
     pip install torch==2.13.0 torchvision timm
-    nice python3 weights/train_demo.py --data PHOTOS --work build/train --minutes 110
+    nice python3 weights/train_demo.py --data PHOTOS --work build/train --minutes 120
     python3 weights/train_demo.py --data PHOTOS --work build/train --export weights/demo
 
 PHOTOS holds train/CLASS/*.jpg and val/CLASS/*.jpg. Every schedule (image size, learning
 rate) is a function of the share of the --minutes spent so far, so that a run always ends
 on time, however busy the machine is. A checkpoint is written every two minutes; the same
-command resumes from it. --export writes model.safetensors (convolutions and fc in fp16,
+command resumes from it. --init MODEL starts a new run from an exported model instead of from
+scratch. OMP_WAIT_POLICY=active keeps a busy machine from stalling the two threads. --export writes model.safetensors (convolutions and fc in fp16,
 BatchNorm in fp32), config.json and labels.txt.
 
 Two traps of the photo set are met by augmentation: most classes were squashed to squares
@@ -29,7 +30,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from timm.data import create_transform
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -106,6 +107,11 @@ def to_input(batch):
     return x.contiguous(memory_format=torch.channels_last)
 
 
+def load_exported(model, directory):
+    tensors = load_file(directory / "model.safetensors")
+    model.load_state_dict({name: t.float() for name, t in tensors.items()}, strict=False)
+
+
 def new_model(classes):
     return timm.create_model("seresnet50", num_classes=classes).to(
         memory_format=torch.channels_last
@@ -147,6 +153,8 @@ def train(args):
     photos = Photos(args.data, "train")
     classes = classes_of(args.data)
     model = new_model(len(classes)).train()
+    if args.init:
+        load_exported(model, args.init)
     decay = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decay, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0}]
@@ -242,7 +250,7 @@ def export(args):
     (args.export / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     labels = [name.replace("_", " ") for name in classes]
     (args.export / "labels.txt").write_text("\n".join(labels) + "\n")
-    model.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
+    load_exported(model, args.export)
     accuracy, per_class = evaluate(model, args.data, autocast=False)
     print(f"exported; validation {accuracy:.4f} in fp32", per_class)
 
@@ -254,6 +262,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=110)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--export", type=Path, help="write the checkpoint as a model here")
+    parser.add_argument("--init", type=Path, help="start from this exported model")
     parser.add_argument("--fp32", dest="bf16", action="store_false", help="no bf16 autocast")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
