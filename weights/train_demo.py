@@ -224,10 +224,29 @@ def train(args):
     print(f"validation {accuracy:.4f}", per_class, flush=True)
 
 
+@torch.no_grad()
+def recalibrate(model, data, photos=1024, batch=64):
+    """BatchNorm statistics anew, on training photos as they are served rather than cropped."""
+    transform = served_transform()
+    paths = sorted((data / "train").glob("*/*"))
+    random.Random(1).shuffle(paths)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # a plain mean over the batches
+    model.train()
+    for i in range(0, photos, batch):
+        x = torch.stack([transform(Image.open(p).convert("RGB")) for p in paths[i : i + batch]])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            model(x.contiguous(memory_format=torch.channels_last))
+    model.eval()
+
+
 def export(args):
     classes = classes_of(args.data)
     model = new_model(len(classes))
     model.load_state_dict(torch.load(args.work / "checkpoint.pt", weights_only=True)["model"])
+    recalibrate(model, args.data)
     tensors = {
         name: (t.half() if t.ndim > 1 else t).contiguous()
         for name, t in model.state_dict().items()
