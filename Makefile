@@ -70,8 +70,11 @@ $(O)/server/%.o: server/%.c Makefile
 
 # Backends are the only files with an instruction set of their own; they are chosen at run time.
 # Contraction into fused multiply-adds is what they are for.
+# On other architectures than their own these files are empty.
+ifneq ($(filter x86_64%,$(shell $(CC) -dumpmachine)),)
 $(O)/model/kernels_avx512.o: CFLAGS_ISA = -mavx512f -mfma -ffp-contract=fast
 $(O)/model/kernels_avx2.o: CFLAGS_ISA = -mavx2 -mfma -ffp-contract=fast
+endif
 $(O)/model/kernels_neon.o: CFLAGS_ISA = -ffp-contract=fast
 
 # The assembler includes the label table; make has to know.
