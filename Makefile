@@ -10,7 +10,6 @@ CC ?= gcc
 ifeq ($(origin CC),default)
 CC := gcc
 endif
-PREFIX ?= /usr/local
 LISTEN ?= 127.0.0.1:8080
 WEIGHTS ?= weights/demo
 
