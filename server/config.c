@@ -1,173 +1,130 @@
 /* config.c - see config.h.
  *
- * An option's value is written through a pointer that the table of this file computes from the
- * field, so that one loop serves the environment and the command line.
+ * Sources are read in rising order, each over the one before. The file is named by one of the
+ * later ones: so the command line is searched for --config first.
  */
 #include "config.h"
+#include "options.h"
 
-#include <ctype.h>
-#include <stdint.h>
+#include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct option {
-    const char *flag, *argument, *help;
-    bool is_text;
-    size_t offset; /* of the field in struct config */
-    const char *text;
-    size_t value, least, most, unit;
-};
-
-static const struct option options[] = {
-#define OPTION_TEXT(field, name, value_, argument_, help_)                                         \
-    {.flag = (name),                                                                               \
-     .argument = (argument_),                                                                      \
-     .help = (help_),                                                                              \
-     .is_text = true,                                                                              \
-     .offset = offsetof(struct config, field),                                                     \
-     .text = (value_)},
-#define OPTION_SIZE(field, name, value_, least_, most_, unit_, argument_, help_)                   \
-    {.flag = (name),                                                                               \
-     .argument = (argument_),                                                                      \
-     .help = (help_),                                                                              \
-     .offset = offsetof(struct config, field),                                                     \
-     .value = (value_),                                                                            \
-     .least = (least_),                                                                            \
-     .most = (most_),                                                                              \
-     .unit = (unit_)},
-    CONFIG_OPTIONS(OPTION_TEXT, OPTION_SIZE)
-#undef OPTION_TEXT
-#undef OPTION_SIZE
-};
-#define OPTION_COUNT (sizeof options / sizeof options[0])
-
 /* Words that take no value. */
-static const char *const switches[] = {"check", "help", "version", "json"};
-
-/* A decimal number with an optional suffix k, m or g, powers of unit. */
-static bool parse_size(const char *text, size_t unit, size_t *out)
-{
-    if (!isdigit((unsigned char)text[0]))
-        return false;
-    size_t value = 0;
-    for (; isdigit((unsigned char)*text); text++) {
-        size_t digit = (size_t)(*text - '0');
-        if (value > (SIZE_MAX - digit) / 10)
-            return false;
-        value = value * 10 + digit;
-    }
-    int powers = 0;
-    switch (*text) {
-    case 'g':
-    case 'G':
-        powers++; /* fall through */
-    case 'm':
-    case 'M':
-        powers++; /* fall through */
-    case 'k':
-    case 'K':
-        powers++;
-        text++;
-    }
-    for (; powers > 0; powers--) {
-        if (value > SIZE_MAX / unit)
-            return false;
-        value *= unit;
-    }
-    *out = value;
-    return *text == '\0';
-}
-
-/* source is how the user gave it, "--workers" or "SENETD_WORKERS". */
-static enum error_code set_option(const struct option *option, const char *source,
-                                  const char *value, struct config *out, struct error *err)
-{
-    void *field = (char *)out + option->offset;
-    if (option->is_text) {
-        if (*value == '\0')
-            return error_set(err, ERROR_USAGE, "%s is empty, expected %s", source,
-                             option->argument);
-        *(const char **)field = value;
-        return ERROR_NONE;
-    }
-    size_t size;
-    if (!parse_size(value, option->unit, &size))
-        return error_set(err, ERROR_USAGE,
-                         "%s is '%s', expected a whole number with an optional suffix k, m or g",
-                         source, value);
-    if (size < option->least || size > option->most)
-        return error_set(err, ERROR_USAGE, "%s is %zu, expected %zu to %zu", source, size,
-                         option->least, option->most);
-    *(size_t *)field = size;
-    return ERROR_NONE;
-}
-
-static void set_defaults(struct config *out)
-{
-    *out = (struct config){0};
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        void *field = (char *)out + options[i].offset;
-        if (options[i].is_text)
-            *(const char **)field = options[i].text;
-        else
-            *(size_t *)field = options[i].value;
-    }
-}
-
-static void environment_name(const char *flag, char out[64])
-{
-    size_t size = strlen("SENETD_");
-    memcpy(out, "SENETD_", size);
-    for (; *flag != '\0' && size < 63; flag++)
-        out[size++] = *flag == '-' ? '_' : (char)toupper((unsigned char)*flag);
-    out[size] = '\0';
-}
+static const char *const switches[] = {"check",        "help", "version",
+                                       "print-config", "json", "check-config"};
+#define SWITCH_COUNT (sizeof switches / sizeof switches[0])
 
 static enum error_code read_environment(struct config *out, struct error *err)
 {
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        char name[64];
-        environment_name(options[i].flag, name);
+    for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++) {
+        char name[OPTIONS_VARIABLE_BYTES];
+        options_variable(options_at(i)->flag, name);
         const char *value = getenv(name);
         if (value != NULL && *value != '\0')
-            TRY(set_option(&options[i], name, value, out, err));
+            TRY(options_set(i, CONFIG_ENVIRONMENT, name, value, out, err));
     }
     return ERROR_NONE;
 }
 
-/* Levenshtein distance of a (up to 31 bytes) and b. */
-static size_t edit_distance(const char *a, size_t a_size, const char *b)
+/* ---- the file -------------------------------------------------------------------------------- */
+
+static const char *type_name(const json_t *value)
 {
-    size_t row[32];
-    if (a_size >= 32)
-        return SIZE_MAX;
-    for (size_t i = 0; i <= a_size; i++)
-        row[i] = i;
-    for (size_t j = 1; b[j - 1] != '\0'; j++) {
-        size_t diagonal = row[0];
-        row[0] = j;
-        for (size_t i = 1; i <= a_size; i++) {
-            size_t change = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[i];
-            size_t shorter = row[i] < row[i - 1] ? row[i] : row[i - 1];
-            row[i] = change < shorter + 1 ? change : shorter + 1;
-        }
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        return "an object";
+    case JSON_ARRAY:
+        return "an array";
+    case JSON_STRING:
+        return "a string";
+    case JSON_INTEGER:
+    case JSON_REAL:
+        return "a number";
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return "a boolean";
+    case JSON_NULL:
+        return "null";
     }
-    return row[a_size];
+    return "unknown";
 }
+
+/* One member; null leaves the default. */
+static enum error_code read_member(const char *path, const char *key, const json_t *value,
+                                   struct config *out, struct error *err)
+{
+    size_t index = options_find(key, strlen(key));
+    if (index == CONFIG_OPTION_COUNT) {
+        const char *nearest = options_nearest(key, strlen(key), NULL, 0);
+        if (nearest == NULL)
+            return error_set(err, ERROR_USAGE, "%s: unknown member \"%s\"; see senetd --help", path,
+                             key);
+        return error_set(err, ERROR_USAGE, "%s: unknown member \"%s\"; did you mean \"%s\"?", path,
+                         key, nearest);
+    }
+    if (index == CONFIG_HAS_config)
+        return error_set(err, ERROR_USAGE, "%s: \"config\" cannot name another file", path);
+    char how[512], number[32];
+    snprintf(how, sizeof how, "\"%s\" in %s", key, path);
+    const struct option *option = options_at(index);
+    const char *text = json_string_value(value);
+    if (text == NULL && option->kind == OPTION_SIZE && json_is_integer(value)) {
+        snprintf(number, sizeof number, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        text = number;
+    } else if (text == NULL && strcmp(option->argument, "off|on") == 0 && json_is_boolean(value)) {
+        text = json_is_true(value) ? "on" : "off";
+    }
+    if (text != NULL)
+        return options_set(index, CONFIG_FILE, how, text, out, err);
+    if (json_is_null(value))
+        return ERROR_NONE;
+    return error_set(err, ERROR_USAGE, "%s is %s, expected %s", how, type_name(value),
+                     option->kind == OPTION_TEXT   ? "a string"
+                     : option->kind == OPTION_SIZE ? "a whole number, or a string such as \"8m\""
+                                                   : option->argument);
+}
+
+static enum error_code read_file(const char *path, struct config *out, struct error *err)
+{
+    json_error_t fault;
+    const char *key;
+    json_t *value;
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return error_set(err, ERROR_IO, "cannot open the configuration '%s': %s", path,
+                         strerror(errno));
+    out->document = json_loadf(file, JSON_REJECT_DUPLICATES, &fault);
+    fclose(file);
+    if (out->document == NULL)
+        return error_set(err, ERROR_USAGE, "%s, line %d, column %d: %s", path, fault.line,
+                         fault.column, fault.text);
+    if (!json_is_object(out->document))
+        return error_set(err, ERROR_USAGE, "%s holds %s, expected an object of options", path,
+                         type_name(out->document));
+    json_object_foreach(out->document, key, value) TRY(read_member(path, key, value, out, err));
+    return ERROR_NONE;
+}
+
+/* The last --config of the command line, else that of the environment, else NULL. */
+static const char *find_file(int argc, char **argv)
+{
+    const char *path = getenv("SENETD_CONFIG");
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strncmp(argv[i], "--config=", 9) == 0)
+            path = argv[i] + 9;
+        else if (strcmp(argv[i], "--config") == 0 && i + 1 < argc)
+            path = argv[i + 1];
+    }
+    return path != NULL && *path != '\0' ? path : NULL;
+}
+
+/* ---- the command line ------------------------------------------------------------------------ */
 
 static enum error_code unknown_option(const char *name, size_t size, struct error *err)
 {
-    const char *nearest = NULL;
-    size_t least = 3; /* a suggestion further away than two edits is noise */
-    for (size_t i = 0; i < OPTION_COUNT + sizeof switches / sizeof switches[0]; i++) {
-        const char *known = i < OPTION_COUNT ? options[i].flag : switches[i - OPTION_COUNT];
-        size_t distance = edit_distance(name, size, known);
-        if (distance < least && distance < size) {
-            least = distance;
-            nearest = known;
-        }
-    }
+    const char *nearest = options_nearest(name, size, switches, SWITCH_COUNT);
     if (nearest == NULL)
         return error_set(err, ERROR_USAGE, "unknown option --%.*s; see senetd --help", (int)size,
                          name);
@@ -182,6 +139,10 @@ static bool set_switch(const char *name, struct config *out)
         out->json = true;
     else if (strcmp(name, "check") == 0)
         out->command = COMMAND_CHECK;
+    else if (strcmp(name, "print-config") == 0)
+        out->command = COMMAND_PRINT_CONFIG;
+    else if (strcmp(name, "check-config") == 0)
+        out->command = COMMAND_CHECK_CONFIG;
     else if (strcmp(name, "help") == 0)
         out->command = COMMAND_HELP;
     else if (strcmp(name, "version") == 0)
@@ -199,18 +160,17 @@ static enum error_code read_option(int argc, char **argv, int *next, struct conf
     size_t size = strcspn(name, "=");
     if (name[size] == '\0' && set_switch(name, out))
         return ERROR_NONE;
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        if (strlen(options[i].flag) != size || strncmp(options[i].flag, name, size) != 0)
-            continue;
-        char source[64] = "--";
-        strncat(source, options[i].flag, sizeof source - 3);
-        if (name[size] == '=')
-            return set_option(&options[i], source, name + size + 1, out, err);
-        if (*next >= argc)
-            return error_set(err, ERROR_USAGE, "%s needs a value: %s", source, options[i].argument);
-        return set_option(&options[i], source, argv[(*next)++], out, err);
-    }
-    return unknown_option(name, size, err);
+    size_t index = options_find(name, size);
+    if (index == CONFIG_OPTION_COUNT)
+        return unknown_option(name, size, err);
+    const struct option *option = options_at(index);
+    char how[64] = "--";
+    strncat(how, option->flag, sizeof how - 3);
+    if (name[size] == '=')
+        return options_set(index, CONFIG_COMMAND_LINE, how, name + size + 1, out, err);
+    if (*next >= argc)
+        return error_set(err, ERROR_USAGE, "%s needs a value: %s", how, option->argument);
+    return options_set(index, CONFIG_COMMAND_LINE, how, argv[(*next)++], out, err);
 }
 
 /* The first word names the command; what follows classify are files. */
@@ -234,7 +194,8 @@ static enum error_code read_words(char **words, size_t count, struct config *out
         return ERROR_NONE; /* --help and its kind win */
     out->command = commands[i].command;
     if (out->json && out->command == COMMAND_SERVE)
-        return error_set(err, ERROR_USAGE, "--json belongs to senetd classify and senetd bench");
+        return error_set(err, ERROR_USAGE,
+                         "--json belongs to senetd classify, bench and --print-config");
     if (out->command != COMMAND_CLASSIFY)
         return ERROR_NONE;
     if (count == 1)
@@ -246,7 +207,10 @@ static enum error_code read_words(char **words, size_t count, struct config *out
 
 enum error_code config_parse(int argc, char **argv, struct config *out, struct error *err)
 {
-    set_defaults(out);
+    options_set_defaults(out);
+    const char *path = find_file(argc, argv);
+    if (path != NULL)
+        TRY(read_file(path, out, err));
     TRY(read_environment(out, err));
     int words = 1; /* argv[1..words) are the words so far */
     bool only_words = false;
@@ -268,6 +232,66 @@ enum error_code config_parse(int argc, char **argv, struct config *out, struct e
     return read_words(argv + 1, (size_t)(words > 1 ? words - 1 : 0), out, err);
 }
 
+void config_free(struct config *config)
+{
+    json_decref(config->document);
+    config->document = NULL;
+}
+
+/* ---- telling --------------------------------------------------------------------------------- */
+
+static void print_json(const struct config *config, struct writer *out)
+{
+    static const char *const sources[] = {"default", "file", "environment", "command line"};
+    writer_open(out, '{');
+    for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++) {
+        writer_key(out, options_at(i)->flag);
+        writer_open(out, '{');
+        writer_key(out, "value");
+        options_write_json(config, i, out);
+        writer_key_string(out, "source", sources[config->sources[i]]);
+        writer_close(out, '}');
+    }
+    writer_close(out, '}');
+    writer_raw(out, "\n", 1);
+}
+
+static void print_row(const struct config *config, size_t index, FILE *to)
+{
+    const char *flag = options_at(index)->flag;
+    char variable[OPTIONS_VARIABLE_BYTES];
+    struct writer value = {0};
+    options_write_text(config, index, &value);
+    options_variable(flag, variable);
+    fprintf(to, "%-22s %-24.*s ", flag, (int)value.size, value.bytes);
+    switch (config->sources[index]) {
+    case CONFIG_DEFAULT:
+        fprintf(to, "default\n");
+        break;
+    case CONFIG_FILE:
+        fprintf(to, "file %s\n", config->config != NULL ? config->config : "");
+        break;
+    case CONFIG_ENVIRONMENT:
+        fprintf(to, "environment %s\n", variable);
+        break;
+    case CONFIG_COMMAND_LINE:
+        fprintf(to, "command line\n");
+        break;
+    }
+    writer_free(&value);
+}
+
+void config_print(const struct config *config, bool json, FILE *to)
+{
+    struct writer out = {0};
+    if (json)
+        print_json(config, &out);
+    fwrite(out.bytes, 1, out.size, to);
+    writer_free(&out);
+    for (size_t i = 0; !json && i < CONFIG_OPTION_COUNT; i++)
+        print_row(config, i, to);
+}
+
 void config_help(FILE *to)
 {
     fputs("senetd - image classification by an SE-ResNet, with every excitation vector\n\n"
@@ -275,17 +299,25 @@ void config_help(FILE *to)
           "  senetd classify [--json] FILE...  classify files without a server\n"
           "  senetd bench [--json]             time the network, without HTTP or decoding\n"
           "  senetd --check                    load the model, run it once, print its facts\n"
+          "  senetd --check-config             say whether the daemon would accept its options\n"
+          "  senetd --print-config [--json]    every option's value and where it comes from\n"
           "  senetd --help, --version\n\n"
-          "Options; each is also an environment variable, --max-body as SENETD_MAX_BODY. The\n"
-          "command line wins over the environment.\n\n",
+          "Options; each is also an environment variable, --max-body as SENETD_MAX_BODY, and a\n"
+          "member of the JSON file of --config, \"max-body\". The command line wins over the\n"
+          "environment, which wins over the file.\n\n",
           to);
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        const struct option *option = &options[i];
-        fprintf(to, "  --%-11s %-10s %s", option->flag, option->argument, option->help);
-        if (option->is_text && option->text != NULL)
-            fprintf(to, " [%s]", option->text);
-        else if (!option->is_text && option->value != 0)
-            fprintf(to, " [%zu]", option->value);
+    for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++) {
+        const struct option *option = options_at(i);
+        struct config defaults;
+        struct writer value = {0};
+        options_set_defaults(&defaults);
+        options_write_text(&defaults, i, &value);
+        fprintf(to, "  --%-18s %-10s %s", option->flag, option->argument, option->help);
+        if (option->kind == OPTION_CHOICE ||
+            (option->kind == OPTION_TEXT && option->text != NULL) ||
+            (option->kind == OPTION_SIZE && option->value != 0))
+            fprintf(to, " [%.*s]", (int)value.size, value.bytes);
         fputc('\n', to);
+        writer_free(&value);
     }
 }

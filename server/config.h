@@ -1,8 +1,9 @@
-/* config.h - what the command line and the environment ask for, as one const struct.
+/* config.h - what file, environment and command line ask for, as one const struct.
  *
- * Every option --some-name VALUE is also the environment variable SENETD_SOME_NAME; the command
- * line wins over the environment, which wins over the default. OPTIONS below is the only place
- * that names an option: the struct, the parser and --help come from it.
+ * Every option --some-name VALUE is also the environment variable SENETD_SOME_NAME and the member
+ * "some-name" of the JSON file that --config names. The command line wins over the environment,
+ * which wins over the file, which wins over the default. CONFIG_OPTIONS below is the only place
+ * that names an option: the struct, the parsers, --help and --print-config come from it.
  */
 #ifndef SENETD_CONFIG_H
 #define SENETD_CONFIG_H
@@ -14,8 +15,11 @@
 
 /* TEXT(field, flag, default, argument, help)
  * SIZE(field, flag, default, least, most, unit, argument, help): a number with an optional suffix
- * k, m or g, which are powers of unit (1024 for bytes, 1000 for counts) */
-#define CONFIG_OPTIONS(TEXT, SIZE)                                                                 \
+ * k, m or g, which are powers of unit (1024 for bytes, 1000 for counts)
+ * CHOICE(field, flag, default, words, help): one of the words, "off|on"; the field and the default
+ * are its place among them, from 0 */
+#define CONFIG_OPTIONS(TEXT, SIZE, CHOICE)                                                         \
+    TEXT(config, "config", NULL, "PATH", "a JSON file with options: {\"max-body\": \"8m\"}")       \
     TEXT(listen, "listen", "127.0.0.1:8080", "HOST:PORT",                                          \
          "address to serve on; [::1]:8080 for IPv6, :8080 for all, port 0 picks a free one")       \
     TEXT(port_file, "port-file", NULL, "PATH", "file to write the port to once it is bound")       \
@@ -41,31 +45,61 @@
     SIZE(seconds, "seconds", 5, 1, 86400, 1000, "S", "bench: how long")
 
 enum command {
-    COMMAND_SERVE,    /* the daemon */
-    COMMAND_CLASSIFY, /* files from the command line, no server */
-    COMMAND_BENCH,    /* time the network */
-    COMMAND_CHECK,    /* load, run once, print the model's facts */
+    COMMAND_SERVE,        /* the daemon */
+    COMMAND_CLASSIFY,     /* files from the command line, no server */
+    COMMAND_BENCH,        /* time the network */
+    COMMAND_CHECK,        /* load, run once, print the model's facts */
+    COMMAND_PRINT_CONFIG, /* every option's value and where it comes from */
+    COMMAND_CHECK_CONFIG, /* whether the daemon would accept its options */
     COMMAND_HELP,
     COMMAND_VERSION,
 };
 
+enum config_source {
+    CONFIG_DEFAULT,
+    CONFIG_FILE,
+    CONFIG_ENVIRONMENT,
+    CONFIG_COMMAND_LINE,
+};
+
+enum {
+#define CONFIG_COUNT_TEXT(field, flag, value, argument, help)                    CONFIG_HAS_##field,
+#define CONFIG_COUNT_SIZE(field, flag, value, least, most, unit, argument, help) CONFIG_HAS_##field,
+#define CONFIG_COUNT_CHOICE(field, flag, value, words, help)                     CONFIG_HAS_##field,
+    CONFIG_OPTIONS(CONFIG_COUNT_TEXT, CONFIG_COUNT_SIZE, CONFIG_COUNT_CHOICE)
+#undef CONFIG_COUNT_TEXT
+#undef CONFIG_COUNT_SIZE
+#undef CONFIG_COUNT_CHOICE
+        CONFIG_OPTION_COUNT
+};
+
 struct config {
     enum command command;
-    bool json;          /* classify, bench: JSON even on a terminal */
+    bool json;          /* classify, bench, --print-config: JSON even on a terminal */
     char *const *files; /* [file_count], classify's, in argv's memory */
     size_t file_count;
 #define CONFIG_TEXT(field, flag, value, argument, help)                    const char *field;
 #define CONFIG_SIZE(field, flag, value, least, most, unit, argument, help) size_t field;
-    CONFIG_OPTIONS(CONFIG_TEXT, CONFIG_SIZE)
+#define CONFIG_CHOICE(field, flag, value, words, help)                     size_t field;
+    CONFIG_OPTIONS(CONFIG_TEXT, CONFIG_SIZE, CONFIG_CHOICE)
 #undef CONFIG_TEXT
 #undef CONFIG_SIZE
+#undef CONFIG_CHOICE
+    enum config_source sources[CONFIG_OPTION_COUNT];
+    struct json_t *document; /* the file, which texts point into; owned */
 };
 
-/* Fills *out from the arguments, the environment and the defaults. Strings point into argv and
- * the environment. argv is permuted: file names to its end.
- * Errors: ERROR_USAGE, the message names the option, its source and what is expected. */
+/* Fills *out from all sources. Texts point into argv, the environment and out->document; *out is
+ * released by config_free, also after an error. argv is permuted: file names to its end.
+ * Errors: ERROR_USAGE, the message names the option, its source and what is expected; ERROR_IO
+ * where the file cannot be read. */
 enum error_code config_parse(int argc, char **argv, struct config *out,
                              struct error *err) MUST_CHECK;
+
+void config_free(struct config *config);
+
+/* Every option's value and source: a table, or a JSON object. */
+void config_print(const struct config *config, bool json, FILE *to);
 
 /* The text of --help. */
 void config_help(FILE *to);

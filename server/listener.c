@@ -71,14 +71,27 @@ static enum error_code name_socket(struct listener *out, struct error *err)
     return ERROR_NONE;
 }
 
+static enum error_code parse(const char *address, char host[HOST_BYTES], const char **port,
+                             struct error *err)
+{
+    if (split(address, host, port))
+        return ERROR_NONE;
+    return error_set(err, ERROR_USAGE,
+                     "cannot listen on '%.200s', expected host:port, [v6]:port or :port", address);
+}
+
+enum error_code listener_check(const char *address, struct error *err)
+{
+    char host[HOST_BYTES];
+    const char *port = NULL;
+    return parse(address, host, &port, err);
+}
+
 enum error_code listener_open(const char *address, struct listener *out, struct error *err)
 {
     char host[HOST_BYTES];
-    const char *port;
-    if (!split(address, host, &port))
-        return error_set(err, ERROR_USAGE,
-                         "cannot listen on '%.200s', expected host:port, [v6]:port or :port",
-                         address);
+    const char *port = NULL;
+    TRY(parse(address, host, &port, err));
     bool all = host[0] == '\0';
     struct addrinfo *found, hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
                                      .ai_family = all ? AF_INET6 : AF_UNSPEC,

@@ -17,6 +17,9 @@ struct listener {
 enum error_code listener_open(const char *address, struct listener *out,
                               struct error *err) MUST_CHECK;
 
+/* Whether that is an address, without binding it. Errors: ERROR_USAGE. */
+enum error_code listener_check(const char *address, struct error *err) MUST_CHECK;
+
 /* Writes the port, a decimal number and a newline, to a file that appears at once as a whole.
  * Errors: ERROR_IO. */
 enum error_code listener_write_port(const struct listener *listener, const char *path,

@@ -18,6 +18,7 @@
 #include "monotonic.h"
 #include "service.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -227,6 +228,23 @@ static enum error_code check(const struct config *config, struct error *err)
     return code;
 }
 
+static enum error_code check_path(const char *option, const char *path, struct error *err)
+{
+    if (path == NULL || access(path, R_OK) == 0)
+        return ERROR_NONE;
+    return error_set(err, ERROR_IO, "--%s: cannot read '%s': %s", option, path, strerror(errno));
+}
+
+/* What the daemon would meet before it loads the model; config_parse has seen the rest. */
+static enum error_code check_config(const struct config *config, struct error *err)
+{
+    TRY(listener_check(config->listen, err));
+    TRY(check_path("weights", config->weights, err));
+    TRY(check_path("labels", config->labels, err));
+    puts("the configuration is valid");
+    return ERROR_NONE;
+}
+
 /* Runs the command; whether it went well. */
 static bool run(const struct config *config, struct error *err)
 {
@@ -242,6 +260,11 @@ static bool run(const struct config *config, struct error *err)
         return bench(config, err) == ERROR_NONE;
     case COMMAND_CHECK:
         return check(config, err) == ERROR_NONE;
+    case COMMAND_CHECK_CONFIG:
+        return check_config(config, err) == ERROR_NONE;
+    case COMMAND_PRINT_CONFIG:
+        config_print(config, config->json, stdout);
+        return true;
     case COMMAND_CLASSIFY:
         return classify(config, &good, err) == ERROR_NONE && good;
     case COMMAND_SERVE:
@@ -259,6 +282,7 @@ int main(int argc, char **argv)
     json_object_seed(0); /* before threads race to do it */
     if (config_parse(argc, argv, &config, &err) != ERROR_NONE) {
         fprintf(stderr, "senetd: %s\n", err.message);
+        config_free(&config);
         return EXIT_USAGE;
     }
     bool good = run(&config, &err);
@@ -268,5 +292,6 @@ int main(int argc, char **argv)
         fprintf(stderr, "senetd: %s\n", err.message);
     if (fflush(stdout) != 0)
         good = false;
+    config_free(&config);
     return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -7,8 +7,10 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MAX_WORDS 16
 
@@ -170,8 +172,121 @@ static void help_names_every_option(void **state)
 #define EXPECT_TEXT(field, flag, value, argument, help) assert_non_null(strstr(text, "--" flag));
 #define EXPECT_SIZE(field, flag, value, least, most, unit, argument, help)                         \
     assert_non_null(strstr(text, "--" flag));
-    CONFIG_OPTIONS(EXPECT_TEXT, EXPECT_SIZE)
+#define EXPECT_CHOICE(field, flag, value, words, help) assert_non_null(strstr(text, "--" flag));
+    CONFIG_OPTIONS(EXPECT_TEXT, EXPECT_SIZE, EXPECT_CHOICE)
     free(text);
+}
+
+/* ---- the file -------------------------------------------------------------------------------- */
+
+#define FILE_PATH "/tmp/senetd-test-config.json"
+
+/* Parses the line with a configuration file of that content; the caller frees the config. */
+static enum error_code parse_file(const char *content, const char *line, struct config *config,
+                                  struct error *err)
+{
+    char with_file[512];
+    FILE *file = fopen(FILE_PATH, "w");
+    assert_non_null(file);
+    assert_true(fputs(content, file) >= 0);
+    fclose(file);
+    snprintf(with_file, sizeof with_file, "--config " FILE_PATH "%s%s", *line ? " " : "", line);
+    enum error_code code = parse(with_file, config, err);
+    unlink(FILE_PATH);
+    return code;
+}
+
+static void check_file_fault(const char *content, const char *part)
+{
+    struct config config;
+    struct error err;
+    assert_int_equal(parse_file(content, "", &config, &err), ERROR_USAGE);
+    if (strstr(err.message, part) == NULL)
+        fail_msg("'%s' gave '%s', which lacks '%s'", content, err.message, part);
+    config_free(&config);
+}
+
+static void sources_win_in_rising_order(void **state)
+{
+    struct config config;
+    struct error err;
+    (void)state;
+    setenv("SENETD_MAX_BODY", "2m", 1);
+    setenv("SENETD_QUEUE", "20", 1);
+    assert_int_equal(parse_file("{\"topk\": 3, \"max-body\": \"1m\", \"queue\": 10,"
+                                " \"weights\": \"a/b\", \"labels\": null}",
+                                "--queue 30", &config, &err),
+                     ERROR_NONE);
+    unsetenv("SENETD_MAX_BODY");
+    unsetenv("SENETD_QUEUE");
+    assert_int_equal(config.max_batch, 8);
+    assert_int_equal(config.topk, 3);
+    assert_string_equal(config.weights, "a/b");
+    assert_null(config.labels);
+    assert_int_equal(config.max_body, 2 << 20);
+    assert_int_equal(config.queue, 30);
+    assert_int_equal(config.sources[CONFIG_HAS_max_batch], CONFIG_DEFAULT);
+    assert_int_equal(config.sources[CONFIG_HAS_labels], CONFIG_DEFAULT);
+    assert_int_equal(config.sources[CONFIG_HAS_topk], CONFIG_FILE);
+    assert_int_equal(config.sources[CONFIG_HAS_max_body], CONFIG_ENVIRONMENT);
+    assert_int_equal(config.sources[CONFIG_HAS_queue], CONFIG_COMMAND_LINE);
+    config_free(&config);
+}
+
+static void a_wrong_file_says_what_and_where(void **state)
+{
+    struct config config;
+    struct error err;
+    (void)state;
+    check_file_fault("{\"max-bdy\": 5}", "unknown member \"max-bdy\"; did you mean \"max-body\"?");
+    check_file_fault("{\"max_body\": 5}", "did you mean \"max-body\"?");
+    check_file_fault("{\"colour\": 5}", "unknown member \"colour\"; see");
+    check_file_fault("{\"topk\": 0}", "\"topk\" in " FILE_PATH " is 0, expected 1 to");
+    check_file_fault("{\"topk\": -3}", "is '-3'");
+    check_file_fault("{\"topk\": 2.5}", "is a number, expected a whole number");
+    check_file_fault("{\"topk\": [1]}", "is an array, expected a whole number");
+    check_file_fault("{\"listen\": 80}", "is a number, expected a string");
+    check_file_fault("{\"listen\": \"\"}", "is empty");
+    check_file_fault("{\"config\": \"x\"}", "cannot name another file");
+    check_file_fault("{\"topk\": 1, \"topk\": 2}", "line 1");
+    check_file_fault("{\"topk\": 1", "line 1");
+    check_file_fault("[]", "holds an array");
+    assert_int_equal(parse("--config /nonexistent", &config, &err), ERROR_IO);
+    assert_non_null(strstr(err.message, "/nonexistent"));
+    config_free(&config);
+}
+
+static void printing_names_values_and_sources(void **state)
+{
+    struct config config;
+    struct error err;
+    char *text = NULL;
+    size_t size = 0;
+    (void)state;
+    assert_int_equal(parse_file("{\"topk\": 3}", "--print-config --queue 2k", &config, &err),
+                     ERROR_NONE);
+    assert_int_equal(config.command, COMMAND_PRINT_CONFIG);
+    FILE *memory = open_memstream(&text, &size);
+    assert_non_null(memory);
+    config_print(&config, true, memory);
+    fclose(memory);
+    json_t *printed = json_loads(text, 0, NULL);
+    assert_int_equal(json_object_size(printed), CONFIG_OPTION_COUNT);
+    const json_t *topk = json_object_get(printed, "topk"),
+                 *queue = json_object_get(printed, "queue");
+    assert_int_equal(json_integer_value(json_object_get(topk, "value")), 3);
+    assert_string_equal(json_string_value(json_object_get(topk, "source")), "file");
+    assert_int_equal(json_integer_value(json_object_get(queue, "value")), 2000);
+    assert_string_equal(json_string_value(json_object_get(queue, "source")), "command line");
+    json_decref(printed);
+    free(text);
+    memory = open_memstream(&text, &size);
+    assert_non_null(memory);
+    config_print(&config, false, memory);
+    fclose(memory);
+    assert_non_null(strstr(text, "file " FILE_PATH));
+    free(text);
+    config_free(&config);
 }
 
 int main(void)
@@ -187,6 +302,9 @@ int main(void)
         cmocka_unit_test(commands_are_told_apart),
         cmocka_unit_test(classify_collects_its_files_among_the_options),
         cmocka_unit_test(help_names_every_option),
+        cmocka_unit_test(sources_win_in_rising_order),
+        cmocka_unit_test(a_wrong_file_says_what_and_where),
+        cmocka_unit_test(printing_names_values_and_sources),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
