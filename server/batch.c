@@ -92,6 +92,13 @@ static void decode(const struct batch *batch, struct batch_image *image)
         return; /* so the submitter wants it */
     int64_t begin = monotonic_ns();
     image->queue_ns = begin - image->since_ns;
+    if (image->prepare != NULL) {
+        if (image->prepare(image, image->input, &image->error) == ERROR_NONE) {
+            image->since_ns = monotonic_ns();
+            image->preprocess_ns = image->since_ns - begin;
+        }
+        return;
+    }
     if (image_decode(image->bytes, image->size, batch->options.max_pixels, &pixels,
                      &image->error) != ERROR_NONE)
         return;

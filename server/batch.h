@@ -26,11 +26,15 @@ struct batch_image {
      * is passed on as it is. */
     const uint8_t *bytes; /* [size] */
     size_t size;
+    /* Turns the bytes into the network's input, [3][height][width], on a decoder thread; NULL
+     * where the bytes are an encoded image. context is its own. */
+    enum error_code (*prepare)(const struct batch_image *image, float *input, struct error *err);
+    const void *context;
 
     /* Valid from done on; below `error` only where error.code is ERROR_NONE. */
     struct error error;
     enum image_format format;
-    size_t width, height; /* of the image as uploaded, pixels */
+    size_t width, height; /* of the image as uploaded, pixels; 0 where prepare is set */
     float *logits;        /* [classes] */
     float *excitations;   /* [excitation_floats] */
     int64_t decode_ns, preprocess_ns;

@@ -178,6 +178,56 @@ static void a_bad_image_spoils_no_other(void **state)
     sem_destroy(&done);
 }
 
+/* An input that is no image: here bytes that are floats already. */
+static enum error_code take_floats(const struct batch_image *image, float *input, struct error *err)
+{
+    assert_ptr_equal(image->context, info);
+    if (image->size != 3 * info->preprocess.width * info->preprocess.height * sizeof(float))
+        return error_set(err, ERROR_USAGE, "%zu bytes", image->size);
+    memcpy(input, image->bytes, image->size);
+    return ERROR_NONE;
+}
+
+static void an_input_may_come_prepared(void **state)
+{
+    static struct picture pictures[3];
+    struct image pixels = {0};
+    struct error err = {0};
+    sem_t done;
+    size_t bytes = 3 * info->preprocess.width * info->preprocess.height * sizeof(float);
+    float *input = malloc(bytes);
+    (void)state;
+    assert_non_null(input);
+    sem_init(&done, 0, 0);
+    struct batch *batch = start(1, 4, 100);
+    for (unsigned i = 0; i < 3; i++)
+        draw(&pictures[i], i);
+    assert_int_equal(image_decode(pictures[1].bytes, pictures[1].size, 10000, &pixels, &err),
+                     ERROR_NONE);
+    assert_int_equal(image_preprocess(&pixels, &info->preprocess, input, &err), ERROR_NONE);
+    image_free(&pixels);
+    struct job *job = new_job(batch, 3, pictures, &done);
+    for (size_t i = 1; i < 3; i++) {
+        job->images[i].prepare = take_floats;
+        job->images[i].context = info;
+    }
+    job->images[1].bytes = (const uint8_t *)input;
+    job->images[1].size = bytes;
+    submit(batch, job);
+    sem_wait(&done);
+    check_image(&job->images[0], &pictures[0]);
+    assert_int_equal(job->images[1].error.code, ERROR_NONE);
+    assert_int_equal(job->images[1].width, 0);
+    job->images[1].width = job->images[1].height = SIDE;
+    job->images[1].format = IMAGE_PNM;
+    check_image(&job->images[1], &pictures[1]);
+    assert_int_equal(job->images[2].error.code, ERROR_USAGE);
+    batch_stop(batch);
+    batch_job_free(job);
+    sem_destroy(&done);
+    free(input);
+}
+
 static void a_job_of_bad_images_only_is_finished(void **state)
 {
     static struct picture pictures[2];
@@ -367,6 +417,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(results_are_those_of_each_image),
         cmocka_unit_test(a_bad_image_spoils_no_other),
+        cmocka_unit_test(an_input_may_come_prepared),
         cmocka_unit_test(a_job_of_bad_images_only_is_finished),
         cmocka_unit_test(the_queue_is_bounded),
         cmocka_unit_test(a_free_worker_takes_what_is_ready_at_once),
