@@ -19,7 +19,10 @@
     X(ERROR_UNDECODABLE, "undecodable-image")     /* a known format with broken content */         \
     X(ERROR_WEIGHTS, "bad-weights")               /* weight file, config.json or labels */         \
     X(ERROR_NOT_FOUND, "not-found")                                                                \
-    X(ERROR_UNAVAILABLE, "unavailable") /* not ready, draining or overloaded */                    \
+    X(ERROR_LOADING, "loading")            /* no model yet */                                      \
+    X(ERROR_OVERLOADED, "overloaded")      /* a queue or a budget is full */                       \
+    X(ERROR_DRAINING, "draining")          /* the server is shutting down */                       \
+    X(ERROR_DEADLINE, "deadline-exceeded") /* the client's time ran out before it was computed */  \
     X(ERROR_MEMORY, "out-of-memory")                                                               \
     X(ERROR_IO, "input-output")                                                                    \
     X(ERROR_INTERNAL, "internal")

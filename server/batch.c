@@ -392,8 +392,8 @@ enum error_code batch_submit(struct batch *batch, struct job *job, struct error 
     }
     pthread_mutex_unlock(&batch->mutex);
     if (closed)
-        return error_set(err, ERROR_UNAVAILABLE, "the server is shutting down");
-    return error_set(err, ERROR_UNAVAILABLE, "%zu images are waiting, the queue holds %zu", waiting,
+        return error_set(err, ERROR_DRAINING, "the server is shutting down");
+    return error_set(err, ERROR_OVERLOADED, "%zu images are waiting, the queue holds %zu", waiting,
                      batch->options.max_waiting);
 }
 

@@ -82,9 +82,10 @@ enum error_code batch_job_new(const struct batch *batch, size_t count, struct jo
 /* The job must not be in flight. Accepts NULL. */
 void batch_job_free(struct job *job);
 
-/* Hands the job over; done may be called before this returns. Errors: ERROR_UNAVAILABLE where the
- * queue is too full for all its images, or closed; ERROR_TOO_LARGE where even an empty queue could
- * not hold them. Then done is not called and the job stays the caller's. */
+/* Hands the job over; done may be called before this returns. Errors: ERROR_OVERLOADED where the
+ * queue is too full for all its images, ERROR_DRAINING where it is closed, ERROR_TOO_LARGE where
+ * even an empty queue could not hold them. Then done is not called and the job stays the caller's.
+ */
 enum error_code batch_submit(struct batch *batch, struct job *job, struct error *err) MUST_CHECK;
 
 /* Seconds after which a refused client may try again: the waiting images times the observed time

@@ -22,7 +22,7 @@ static enum error_code grow(struct body *body, struct body_budget *budget, size_
     size_t more = capacity - body->capacity;
     if (atomic_fetch_add(&budget->used, more) + more > budget->most) {
         atomic_fetch_sub(&budget->used, more);
-        return error_set(err, ERROR_UNAVAILABLE, "too many uploads at once");
+        return error_set(err, ERROR_OVERLOADED, "too many uploads at once");
     }
     uint8_t *grown = realloc(body->bytes, capacity);
     if (grown == NULL) {

@@ -22,7 +22,7 @@ struct body {
     size_t size, capacity;
 };
 
-/* Errors: ERROR_TOO_LARGE (over the cap), ERROR_UNAVAILABLE (over the budget), ERROR_MEMORY; the
+/* Errors: ERROR_TOO_LARGE (over the cap), ERROR_OVERLOADED (over the budget), ERROR_MEMORY; the
  * body stays as it was. */
 enum error_code body_append(struct body *body, struct body_budget *budget, const void *data,
                             size_t size, struct error *err) MUST_CHECK;

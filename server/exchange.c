@@ -28,3 +28,17 @@ void exchange_set_id(struct exchange *exchange, const char *given)
     for (size_t i = 0; i < sizeof random; i++)
         snprintf(exchange->id + 2 * i, 3, "%02x", random[i]);
 }
+
+enum error_code exchange_acquire_model(struct exchange *exchange, struct error *err)
+{
+    exchange->model = models_acquire(exchange->service->models);
+    if (exchange->model == NULL)
+        return error_set(err, ERROR_LOADING, "the model is being loaded");
+    return ERROR_NONE;
+}
+
+void exchange_release_model(struct exchange *exchange)
+{
+    models_release(exchange->service->models, exchange->model);
+    exchange->model = NULL;
+}

@@ -22,6 +22,7 @@ struct route;
 struct exchange {
     struct service *service;
     const struct route *route; /* NULL where no route fits */
+    struct model *model;       /* of a route that needs it, while it is answered; else NULL */
 
     /* The request. */
     char id[ATTENTION_ID_BYTES];
@@ -46,5 +47,10 @@ struct exchange {
 /* Takes the client's request id if it is 1 to 128 of [A-Za-z0-9._-], else makes a random one: it
  * opens GET /se-weights?id=, so it must not be guessed. given may be NULL. */
 void exchange_set_id(struct exchange *exchange, const char *given);
+
+/* Takes a reference to the model that serves now, which exchange_release_model gives back.
+ * Errors: ERROR_LOADING. */
+enum error_code exchange_acquire_model(struct exchange *exchange, struct error *err) MUST_CHECK;
+void exchange_release_model(struct exchange *exchange);
 
 #endif

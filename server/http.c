@@ -132,6 +132,7 @@ static enum MHD_Result send_answer(struct transfer *transfer, unsigned status)
     add_headers(transfer, response, status);
     transfer->phase = PHASE_ANSWERED;
     transfer->status = status;
+    exchange_release_model(exchange);
     enum MHD_Result queued = MHD_queue_response(transfer->connection, status, response);
     MHD_destroy_response(response);
     return queued;
@@ -271,7 +272,7 @@ static struct transfer *begin(struct http *http, struct MHD_Connection *connecti
     const struct route *route = transfer->exchange.route;
     if (!is_refused(transfer) && route != NULL && route->needs_model &&
         service_state(http->service) == SERVICE_LOADING)
-        error_set(&transfer->refusal, ERROR_UNAVAILABLE, "the model is being loaded");
+        error_set(&transfer->refusal, ERROR_LOADING, "the model is being loaded");
     check_length(transfer);
     MHD_get_connection_values_n(connection, MHD_GET_ARGUMENT_KIND, take_pair, transfer);
     return transfer;
@@ -313,7 +314,7 @@ static enum MHD_Result compute(struct transfer *transfer)
     exchange->job->done = on_done;
     transfer->phase = PHASE_COMPUTING;
     MHD_suspend_connection(transfer->connection);
-    if (batch_submit(exchange->service->batch, exchange->job, &transfer->refusal) != ERROR_NONE)
+    if (batch_submit(exchange->model->batch, exchange->job, &transfer->refusal) != ERROR_NONE)
         MHD_resume_connection(transfer->connection);
     return MHD_YES;
 }
@@ -327,6 +328,9 @@ static enum MHD_Result answer(struct transfer *transfer)
         return send_refusal(transfer);
     if (transfer->method_bit == METHOD_OPTIONS)
         return send_answer(transfer, 204);
+    if (exchange->route->needs_model &&
+        exchange_acquire_model(exchange, &transfer->refusal) != ERROR_NONE)
+        return send_refusal(transfer);
     if (exchange->route->receive != NULL)
         return compute(transfer);
     return send_answer(transfer, exchange->route->answer(exchange));
@@ -393,6 +397,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
         metrics_request(http->service->metrics, routes_name(transfer->path),
                         routes_method_name(transfer->method_bit), transfer->status,
                         monotonic_ns() - transfer->exchange.headers_ns);
+    exchange_release_model(&transfer->exchange); /* where no answer was sent */
     routes_release(&transfer->exchange);
     writer_free(&transfer->exchange.out);
     body_free(&transfer->exchange.body, &http->budget);

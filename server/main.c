@@ -4,18 +4,15 @@
  * blocked in every thread and taken by sigwait here. SIGTERM or SIGINT: readiness goes off, the
  * socket closes, what was accepted is answered, exit 0. A second signal exits at once.
  */
-#include "attention.h"
 #include "batch.h"
 #include "bench.h"
 #include "classify.h"
 #include "config.h"
-#include "cpus.h"
 #include "describe.h"
 #include "http.h"
 #include "listener.h"
 #include "log.h"
 #include "metrics.h"
-#include "monotonic.h"
 #include "service.h"
 
 #include <errno.h>
@@ -48,31 +45,6 @@ static void keep_memory(void)
     mallopt(M_TRIM_THRESHOLD, 256 << 20);
 }
 
-static size_t threads_of(const struct config *config)
-{
-    return config->threads > 0 ? config->threads : cpus_available("");
-}
-
-static enum error_code open_model(const struct config *config, struct senet **out,
-                                  struct error *err)
-{
-    const struct senet_options options = {
-        .labels_path = config->labels, .kernels = config->kernels, .threads = threads_of(config)};
-    return senet_open(config->weights, &options, out, err);
-}
-
-static struct batch_options options_of(const struct config *config)
-{
-    size_t cpus = cpus_available("");
-    return (struct batch_options){
-        .workers = config->workers > 0 ? config->workers : cpus,
-        .decoders = config->decoders > 0 ? config->decoders : cpus,
-        .max_batch = config->max_batch,
-        .max_waiting = config->queue,
-        .max_pixels = config->max_pixels,
-    };
-}
-
 /* ---- the daemon ------------------------------------------------------------------------------ */
 
 static void *exit_on_signal(void *unused)
@@ -84,45 +56,23 @@ static void *exit_on_signal(void *unused)
     _exit(128 + signal);
 }
 
-static enum error_code load(struct service *service, struct error *err)
-{
-    const struct config *config = service->config;
-    const struct batch_options options = options_of(config);
-    int64_t begin = monotonic_ns();
-    TRY(open_model(config, &service->model, err));
-    const struct senet_info *info = senet_info(service->model);
-    TRY(batch_start(service->model, &options, &service->batch, err));
-    TRY(attention_new(info->excitation_floats, &service->attention, err));
-    atomic_store_explicit(&service->state, SERVICE_READY, memory_order_release);
-    log_info("ready",
-             "%s, %zu classes, %zu excitation blocks, kernels %s, %zu workers, %zu decoders, "
-             "loaded in %.0f ms",
-             info->name, info->classes, info->blocks, info->kernels, options.workers,
-             options.decoders, (double)(monotonic_ns() - begin) / 1e6);
-    return ERROR_NONE;
-}
-
-static void unload(struct service *service)
-{
-    batch_stop(service->batch);
-    attention_free(service->attention);
-    senet_close(service->model);
-}
-
-/* Serves until a signal, then answers what was accepted. */
+/* Serves until a signal other than SIGHUP, then answers what was accepted. */
 static void serve_until_signal(struct service *service, struct http *http)
 {
     sigset_t set = stop_signals();
     int signal;
     pthread_t watcher;
-    sigwait(&set, &signal);
+    sigaddset(&set, SIGHUP);
+    while (sigwait(&set, &signal) != 0 || signal == SIGHUP) {
+        log_info("reload", "SIGHUP: loading '%s'", service->config->weights);
+        models_request_load(service->models);
+    }
     log_info("stop", "SIG%s: answering what was accepted", sigabbrev_np(signal));
     bool watched = pthread_create(&watcher, NULL, exit_on_signal, NULL) == 0;
     atomic_store_explicit(&service->state, SERVICE_DRAINING, memory_order_release);
     http_stop_accepting(http);
     http_wait_idle(http, GRACE_S);
-    batch_close(service->batch);
-    batch_drain(service->batch);
+    models_close(service->models);
     if (watched) {
         pthread_cancel(watcher);
         pthread_join(watcher, NULL);
@@ -133,27 +83,29 @@ static enum error_code serve(const struct config *config, struct error *err)
 {
     struct service service = {.config = config};
     struct listener listener;
-    struct http *http;
+    struct http *http = NULL;
     sigset_t set = stop_signals();
+    sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
     TRY(metrics_new(&service.metrics, err));
-    enum error_code code = listener_open(config->listen, &listener, err);
+    enum error_code code = models_new(config, &service.models, err);
+    if (code == ERROR_NONE)
+        code = listener_open(config->listen, &listener, err);
     if (code == ERROR_NONE)
         code = http_start(&service, &listener, &http, err);
-    if (code != ERROR_NONE) {
-        metrics_free(service.metrics);
-        return code;
-    }
-    log_info("listen", "http://%s", listener.name);
-    if (config->port_file != NULL)
+    if (code == ERROR_NONE)
+        log_info("listen", "http://%s", listener.name);
+    if (code == ERROR_NONE && config->port_file != NULL)
         code = listener_write_port(&listener, config->port_file, err);
     if (code == ERROR_NONE)
-        code = load(&service, err);
-    if (code == ERROR_NONE)
+        code = models_load(service.models, err);
+    if (code == ERROR_NONE) {
+        atomic_store_explicit(&service.state, SERVICE_READY, memory_order_release);
         serve_until_signal(&service, http);
+    }
     http_stop(http);
-    unload(&service);
+    models_free(service.models);
     metrics_free(service.metrics);
     if (code == ERROR_NONE)
         log_info("stop", "done");
@@ -165,10 +117,10 @@ static enum error_code serve(const struct config *config, struct error *err)
 /* *good: whether every file was classified. */
 static enum error_code classify(const struct config *config, bool *good, struct error *err)
 {
-    const struct batch_options options = options_of(config);
+    const struct batch_options options = models_batch_options(config);
     struct senet *model;
     struct batch *batch;
-    TRY(open_model(config, &model, err));
+    TRY(models_open(config, &model, err));
     enum error_code code = batch_start(model, &options, &batch, err);
     if (code == ERROR_NONE) {
         bool json = config->json || !isatty(STDOUT_FILENO);
@@ -182,42 +134,18 @@ static enum error_code classify(const struct config *config, bool *good, struct 
 static enum error_code bench(const struct config *config, struct error *err)
 {
     struct senet *model;
-    TRY(open_model(config, &model, err));
+    TRY(models_open(config, &model, err));
     bool json = config->json || !isatty(STDOUT_FILENO);
-    enum error_code code = bench_run(config, model, threads_of(config), json, stdout, err);
+    enum error_code code = bench_run(config, model, models_threads(config), json, stdout, err);
     senet_close(model);
-    return code;
-}
-
-/* One run on a gray image, whose logits must be numbers. */
-static enum error_code try_run(const struct senet *model, struct error *err)
-{
-    const struct senet_info *info = senet_info(model);
-    const struct preprocess *preprocess = &info->preprocess;
-    struct senet_context *context = NULL;
-    float *input = calloc(3 * preprocess->height * preprocess->width, sizeof(float));
-    float *logits = calloc(info->classes, sizeof(float));
-    enum error_code code =
-        input == NULL || logits == NULL
-            ? error_set(err, ERROR_MEMORY, "no memory for one image")
-            : senet_context_new(model, 1, preprocess->height, preprocess->width, &context, err);
-    if (code == ERROR_NONE) {
-        senet_run(context, 1, input, logits, NULL);
-        for (size_t i = 0; i < info->classes && code == ERROR_NONE; i++)
-            if (!(logits[i] - logits[i] == 0))
-                code = error_set(err, ERROR_WEIGHTS, "the logit of class %zu is not a number", i);
-    }
-    senet_context_free(context);
-    free(input);
-    free(logits);
     return code;
 }
 
 static enum error_code check(const struct config *config, struct error *err)
 {
     struct senet *model;
-    TRY(open_model(config, &model, err));
-    enum error_code code = try_run(model, err);
+    TRY(models_open(config, &model, err));
+    enum error_code code = models_try(model, err);
     if (code == ERROR_NONE) {
         struct writer out = {0};
         describe_model_text(&out, model);

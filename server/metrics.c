@@ -32,11 +32,12 @@ struct request_series {
 };
 
 enum stage { STAGE_DECODE, STAGE_PREPROCESS, STAGE_QUEUE, STAGE_INFER, STAGE_SERIALIZE, STAGES };
-enum reason { REASON_LOADING, REASON_DRAINING, REASON_OVERLOADED, REASONS };
+enum reason { REASON_LOADING, REASON_DRAINING, REASON_OVERLOADED, REASON_MEMORY, REASONS };
 
 static const char *const stage_names[STAGES] = {"decode", "preprocess", "queue", "infer",
                                                 "serialize"};
-static const char *const reason_names[REASONS] = {"loading", "draining", "overloaded"};
+static const char *const reason_names[REASONS] = {"loading", "draining", "overloaded",
+                                                  "out-of-memory"};
 
 struct metrics {
     struct request_series requests[MOST_REQUEST_SERIES];
@@ -212,11 +213,14 @@ static void write_requests(const struct metrics *metrics, struct writer *w)
                       (unsigned long long)metrics->rejected[i]);
 }
 
-static void write_work(const struct metrics *metrics, struct batch *batch, struct writer *w)
+static void write_work(const struct metrics *metrics, struct service *service,
+                       const struct model *model, struct writer *w)
 {
     struct batch_gauges gauges = {0};
-    if (batch != NULL)
-        batch_read_gauges(batch, &gauges);
+    struct models_counts counts;
+    models_read_counts(service->models, &counts);
+    if (model != NULL)
+        batch_read_gauges(model->batch, &gauges);
     head(w, "senetd_stage_duration_seconds", "histogram",
          "Time of each stage: an image's, and for serialize an answer's.");
     for (size_t i = 0; i < STAGES; i++) {
@@ -228,13 +232,18 @@ static void write_work(const struct metrics *metrics, struct batch *batch, struc
     write_histogram(w, "senetd_batch_size", "", &metrics->batch_size, batch_bounds,
                     sizeof batch_bounds / sizeof *batch_bounds);
     single(w, "senetd_inferences_total", "counter", "Images answered.", (double)metrics->images);
-    single(w, "senetd_batches_total", "counter", "Runs of the network.", (double)gauges.runs);
+    single(w, "senetd_batches_total", "counter", "Runs of the network.", (double)counts.runs);
     single(w, "senetd_queue_depth", "gauge", "Images accepted whose run has not begun.",
            (double)gauges.waiting);
     single(w, "senetd_queue_capacity", "gauge", "Images that may wait.", (double)gauges.capacity);
     single(w, "senetd_workers", "gauge", "Inference threads.", (double)gauges.workers);
     single(w, "senetd_workers_busy", "gauge", "Inference threads that run a batch now.",
            (double)gauges.busy);
+    head(w, "senetd_model_loads_total", "counter", "Attempts to load a model, by outcome.");
+    writer_format(w,
+                  "senetd_model_loads_total{outcome=\"loaded\"} %llu\n"
+                  "senetd_model_loads_total{outcome=\"failed\"} %llu\n",
+                  (unsigned long long)counts.loads, (unsigned long long)counts.failures);
 }
 
 static void write_model(const struct metrics *metrics, const struct senet *model, struct writer *w)
@@ -277,15 +286,16 @@ static void write_process(const struct metrics *metrics, struct writer *w)
 void metrics_write(const struct metrics *metrics, struct service *service, struct writer *out)
 {
     enum service_state state = service_state(service);
-    bool loaded = state != SERVICE_LOADING;
+    struct model *model = models_acquire(service->models);
     write_requests(metrics, out);
-    write_work(metrics, loaded ? service->batch : NULL, out);
+    write_work(metrics, service, model, out);
     single(out, "senetd_model_ready", "gauge", "1 while requests are served.",
            state == SERVICE_READY ? 1 : 0);
-    if (loaded)
-        write_model(metrics, service->model, out);
+    if (model != NULL)
+        write_model(metrics, model->senet, out);
     head(out, "senetd_build_info", "gauge", "This program.");
-    writer_format(out, "senetd_build_info{version=\"%s\",kernels=\"%s\"} 1\n", SENETD_VERSION,
-                  loaded ? senet_info(service->model)->kernels : "");
+    writer_format(out, "senetd_build_info{version=\"%s\",isa=\"%s\"} 1\n", SENETD_VERSION,
+                  model != NULL ? senet_info(model->senet)->kernels : "");
+    models_release(service->models, model);
     write_process(metrics, out);
 }

@@ -29,9 +29,13 @@ unsigned reply_status(enum error_code code)
         return 415;
     case ERROR_UNDECODABLE:
         return 422;
-    case ERROR_UNAVAILABLE:
+    case ERROR_LOADING:
+    case ERROR_OVERLOADED:
+    case ERROR_DRAINING:
     case ERROR_MEMORY:
         return 503;
+    case ERROR_DEADLINE:
+        return 504;
     case ERROR_WEIGHTS:
     case ERROR_IO:
     case ERROR_INTERNAL:
@@ -59,6 +63,8 @@ static const char *status_title(unsigned status)
         return "Unprocessable Content";
     case 503:
         return "Service Unavailable";
+    case 504:
+        return "Gateway Timeout";
     default:
         return "Internal Server Error";
     }

@@ -25,14 +25,11 @@ unsigned routes_problem_as(struct exchange *exchange, unsigned status, const cha
 
 unsigned routes_problem(struct exchange *exchange, const struct error *err)
 {
-    struct service *service = exchange->service;
     unsigned status = reply_status(err->code);
     if (status == 503) {
-        enum service_state state = service_state(service);
-        exchange->retry_after = state == SERVICE_LOADING ? 1 : batch_retry_after(service->batch);
-        metrics_rejected(service->metrics, state == SERVICE_LOADING    ? "loading"
-                                           : state == SERVICE_DRAINING ? "draining"
-                                                                       : "overloaded");
+        const struct model *model = exchange->model;
+        exchange->retry_after = model != NULL ? batch_retry_after(model->batch) : 1;
+        metrics_rejected(exchange->service->metrics, error_name(err->code));
     }
     return routes_problem_as(exchange, status, error_name(err->code), err->message);
 }
@@ -61,7 +58,7 @@ static enum error_code make_job(struct exchange *exchange, struct error *err)
     struct service *service = exchange->service;
     TRY(upload_parse(exchange->content_type, exchange->body.bytes, exchange->body.size,
                      service->config->max_images, &exchange->upload, err));
-    TRY(batch_job_new(service->batch, exchange->upload.count, &exchange->job, err));
+    TRY(batch_job_new(exchange->model->batch, exchange->upload.count, &exchange->job, err));
     for (size_t i = 0; i < exchange->upload.count; i++) {
         exchange->job->images[i].bytes = exchange->upload.images[i].bytes;
         exchange->job->images[i].size = exchange->upload.images[i].size;
@@ -71,10 +68,10 @@ static enum error_code make_job(struct exchange *exchange, struct error *err)
 
 static enum error_code receive_classify(struct exchange *exchange, struct error *err)
 {
-    struct service *service = exchange->service;
-    size_t classes = senet_info(service->model)->classes, topk = service->config->topk;
+    const struct senet *senet = exchange->model->senet;
+    size_t classes = senet_info(senet)->classes, topk = exchange->service->config->topk;
     TRY(query_parse(exchange->pairs, exchange->pair_count,
-                    QUERY_TOPK | QUERY_EXCITATIONS | QUERY_LAYERS, service->model,
+                    QUERY_TOPK | QUERY_EXCITATIONS | QUERY_LAYERS, senet,
                     topk < classes ? topk : classes, &exchange->query, err));
     return make_job(exchange, err);
 }
@@ -83,10 +80,10 @@ static enum error_code receive_classify(struct exchange *exchange, struct error 
 static enum error_code select_layer(struct exchange *exchange, unsigned keys, struct error *err)
 {
     struct query *query = &exchange->query;
-    TRY(query_parse(exchange->pairs, exchange->pair_count, keys, exchange->service->model, 0, query,
+    TRY(query_parse(exchange->pairs, exchange->pair_count, keys, exchange->model->senet, 0, query,
                     err));
     query->selection.detail = query->has_layer ? DETAIL_FULL : DETAIL_SUMMARY;
-    return query->has_layer ? query_select_layer(query, exchange->service->model, err) : ERROR_NONE;
+    return query->has_layer ? query_select_layer(query, exchange->model->senet, err) : ERROR_NONE;
 }
 
 static enum error_code receive_se_weights(struct exchange *exchange, struct error *err)
@@ -99,7 +96,7 @@ static enum error_code receive_se_weights(struct exchange *exchange, struct erro
  * their place. */
 static unsigned answer_results(struct exchange *exchange)
 {
-    struct service *service = exchange->service;
+    const struct senet *senet = exchange->model->senet;
     const struct job *job = exchange->job;
     const struct selection *selection = &exchange->query.selection;
     struct writer *out = &exchange->out;
@@ -107,23 +104,22 @@ static unsigned answer_results(struct exchange *exchange)
     if (job->count == 1 && job->images[0].error.code != ERROR_NONE)
         return routes_problem(exchange, &job->images[0].error);
     if (selection->detail == DETAIL_FULL && selection->blocks == NULL)
-        writer_reserve(out,
-                       job->count * senet_info(service->model)->excitation_floats * GATE_BYTES);
+        writer_reserve(out, job->count * senet_info(senet)->excitation_floats * GATE_BYTES);
     writer_open(out, '{');
-    reply_model_member(out, senet_info(service->model));
+    reply_model_member(out, senet_info(senet));
     writer_key(out, "results");
     writer_open(out, '[');
     for (size_t i = 0; i < job->count; i++) {
         const struct batch_image *image = &job->images[i];
         if (image->error.code == ERROR_NONE)
-            attention_add(service->attention, exchange->id, i, image->excitations);
-        reply_result(out, service->model, image, exchange->upload.images[i].filename, selection);
+            attention_add(exchange->model->attention, exchange->id, i, image->excitations);
+        reply_result(out, senet, image, exchange->upload.images[i].filename, selection);
     }
     writer_close(out, ']');
     reply_timing_members(out, job->images, job->count, monotonic_ns() - exchange->body_ns);
     writer_close(out, '}');
     int64_t serialize_ns = monotonic_ns() - begin;
-    metrics_job(service->metrics, service->model, job, serialize_ns);
+    metrics_job(exchange->service->metrics, senet, job, serialize_ns);
     reply_server_timing(exchange->timing, sizeof exchange->timing, job->images, job->count,
                         serialize_ns);
     return ok(exchange);
@@ -141,19 +137,20 @@ void routes_release(struct exchange *exchange)
 
 static unsigned get_se_weights(struct exchange *exchange)
 {
-    struct service *service = exchange->service;
+    const struct senet *senet = exchange->model->senet;
+    struct attention *attention = exchange->model->attention;
     const struct query *query = &exchange->query;
     struct error err = {0};
     if (select_layer(exchange, QUERY_LAYER | QUERY_ID, &err) != ERROR_NONE)
         return routes_problem(exchange, &err);
     if (query->id != NULL) {
-        if (describe_request(&exchange->out, service->model, service->attention, query->id,
-                             &query->selection, &err) != ERROR_NONE)
+        if (describe_request(&exchange->out, senet, attention, query->id, &query->selection,
+                             &err) != ERROR_NONE)
             return routes_problem(exchange, &err);
     } else if (query->has_layer) {
-        describe_layer_statistics(&exchange->out, service->model, service->attention, query->layer);
+        describe_layer_statistics(&exchange->out, senet, attention, query->layer);
     } else {
-        describe_all_statistics(&exchange->out, service->model, service->attention);
+        describe_all_statistics(&exchange->out, senet, attention);
     }
     return ok(exchange);
 }
@@ -163,17 +160,19 @@ static unsigned get_model(struct exchange *exchange)
     struct error err = {0};
     if (no_query(exchange, &err) != ERROR_NONE)
         return routes_problem(exchange, &err);
-    describe_model(&exchange->out, exchange->service->model);
+    describe_model(&exchange->out, exchange->model->senet);
     return ok(exchange);
 }
 
 static unsigned get_version(struct exchange *exchange)
 {
     struct error err = {0};
-    bool loaded = service_state(exchange->service) != SERVICE_LOADING;
     if (no_query(exchange, &err) != ERROR_NONE)
         return routes_problem(exchange, &err);
-    describe_version(&exchange->out, loaded ? exchange->service->model : NULL);
+    if (exchange_acquire_model(exchange, &err) != ERROR_NONE)
+        describe_version(&exchange->out, NULL);
+    else
+        describe_version(&exchange->out, exchange->model->senet);
     return ok(exchange);
 }
 
@@ -205,10 +204,10 @@ static unsigned get_readyz(struct exchange *exchange)
     case SERVICE_READY:
         return write_status(exchange, "ready");
     case SERVICE_LOADING:
-        error_set(&err, ERROR_UNAVAILABLE, "the model is being loaded");
+        error_set(&err, ERROR_LOADING, "the model is being loaded");
         break;
     case SERVICE_DRAINING:
-        error_set(&err, ERROR_UNAVAILABLE, "the server is shutting down");
+        error_set(&err, ERROR_DRAINING, "the server is shutting down");
         break;
     }
     return routes_problem(exchange, &err);

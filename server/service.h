@@ -1,15 +1,14 @@
-/* service.h - what all requests share: configuration, model, queue, memory of excitations.
+/* service.h - what all requests share: configuration, models, counters.
  *
- * main.c owns it. The pointers are set while the state is SERVICE_LOADING and do not change
- * afterwards: whoever has read another state with service_state may use them from any thread.
+ * main.c owns it. The pointers are set before the listener starts and do not change afterwards.
+ * What depends on the weights is behind models_acquire; an exchange holds the reference of its
+ * request.
  */
 #ifndef SENETD_SERVICE_H
 #define SENETD_SERVICE_H
 
-#include "attention.h"
-#include "batch.h"
 #include "config.h"
-#include "senet.h"
+#include "models.h"
 #include <stdatomic.h>
 
 enum service_state {
@@ -22,10 +21,8 @@ struct metrics;
 
 struct service {
     const struct config *config;
-    struct metrics *metrics; /* set before the listener starts; the HTTP thread's alone */
-    struct senet *model;
-    struct batch *batch;
-    struct attention *attention;
+    struct metrics *metrics; /* the HTTP thread's alone */
+    struct models *models;
     _Atomic(enum service_state) state;
 };
 

@@ -280,7 +280,7 @@ static void the_queue_is_bounded(void **state)
     struct job *one = new_job(batch, 1, pictures, &done);
     struct job *many = new_job(batch, 4, pictures, &done);
     submit(batch, two);
-    assert_int_equal(batch_submit(batch, more, &err), ERROR_UNAVAILABLE);
+    assert_int_equal(batch_submit(batch, more, &err), ERROR_OVERLOADED);
     assert_string_equal(err.message, "2 images are waiting, the queue holds 3");
     submit(batch, one); /* exactly full */
     assert_int_equal(batch_waiting(batch), 3);
@@ -359,7 +359,7 @@ static void draining_finishes_what_was_accepted(void **state)
     }
     struct job *late = new_job(batch, 1, pictures, &done);
     batch_close(batch);
-    assert_int_equal(batch_submit(batch, late, &err), ERROR_UNAVAILABLE);
+    assert_int_equal(batch_submit(batch, late, &err), ERROR_DRAINING);
     batch_drain(batch);
     sem_getvalue(&done, &finished);
     assert_int_equal(finished, MAX_JOBS);

@@ -77,7 +77,10 @@ static void every_error_code_has_its_status(void **state)
     assert_int_equal(reply_status(ERROR_TOO_LARGE), 413);
     assert_int_equal(reply_status(ERROR_UNKNOWN_FORMAT), 415);
     assert_int_equal(reply_status(ERROR_UNDECODABLE), 422);
-    assert_int_equal(reply_status(ERROR_UNAVAILABLE), 503);
+    assert_int_equal(reply_status(ERROR_LOADING), 503);
+    assert_int_equal(reply_status(ERROR_OVERLOADED), 503);
+    assert_int_equal(reply_status(ERROR_DRAINING), 503);
+    assert_int_equal(reply_status(ERROR_DEADLINE), 504);
     assert_int_equal(reply_status(ERROR_MEMORY), 503);
     assert_int_equal(reply_status(ERROR_INTERNAL), 500);
     assert_int_equal(reply_status(ERROR_WEIGHTS), 500);

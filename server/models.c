@@ -1,0 +1,320 @@
+/* models.c - see models.h.
+ *
+ * One thread loads and frees, because both take long and must hold up no request. Before it loads
+ * it waits until the previous model is gone: never more than two are in memory. References are
+ * plain counters under a mutex that only the HTTP threads and this one take.
+ */
+#include "models.h"
+#include "cpus.h"
+#include "log.h"
+#include "monotonic.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+struct models {
+    const struct config *config;
+    pthread_t thread;
+
+    pthread_mutex_t mutex; /* guards all below */
+    pthread_cond_t changed;
+    struct model *current; /* holds one reference of its own */
+    struct model *retired; /* a list: replaced, and still referenced */
+    uint64_t asked, done;  /* loads */
+    struct error outcome;  /* of the last load */
+    struct models_counts counts;
+    bool closed, stopping;
+};
+
+/* ---- one model ------------------------------------------------------------------------------- */
+
+size_t models_threads(const struct config *config)
+{
+    return config->threads > 0 ? config->threads : cpus_available("");
+}
+
+struct batch_options models_batch_options(const struct config *config)
+{
+    size_t cpus = cpus_available("");
+    return (struct batch_options){
+        .workers = config->workers > 0 ? config->workers : cpus,
+        .decoders = config->decoders > 0 ? config->decoders : cpus,
+        .max_batch = config->max_batch,
+        .max_waiting = config->queue,
+        .max_pixels = config->max_pixels,
+    };
+}
+
+enum error_code models_open(const struct config *config, struct senet **out, struct error *err)
+{
+    const struct senet_options options = {.labels_path = config->labels,
+                                          .kernels = config->kernels,
+                                          .threads = models_threads(config)};
+    return senet_open(config->weights, &options, out, err);
+}
+
+enum error_code models_try(const struct senet *senet, struct error *err)
+{
+    const struct senet_info *info = senet_info(senet);
+    const struct preprocess *preprocess = &info->preprocess;
+    struct senet_context *context = NULL;
+    float *input = calloc(3 * preprocess->height * preprocess->width, sizeof(float));
+    float *logits = calloc(info->classes, sizeof(float));
+    enum error_code code =
+        input == NULL || logits == NULL
+            ? error_set(err, ERROR_MEMORY, "no memory for one image")
+            : senet_context_new(senet, 1, preprocess->height, preprocess->width, &context, err);
+    if (code == ERROR_NONE) {
+        senet_run(context, 1, input, logits, NULL);
+        for (size_t i = 0; i < info->classes && code == ERROR_NONE; i++)
+            if (!isfinite(logits[i]))
+                code = error_set(err, ERROR_WEIGHTS, "the logit of class %zu is not a number", i);
+    }
+    senet_context_free(context);
+    free(input);
+    free(logits);
+    return code;
+}
+
+static void free_model(struct model *model)
+{
+    batch_stop(model->batch);
+    attention_free(model->attention);
+    senet_close(model->senet);
+    free(model);
+}
+
+static enum error_code make_model(const struct config *config, struct model **out,
+                                  struct error *err)
+{
+    const struct batch_options options = models_batch_options(config);
+    struct model *model = calloc(1, sizeof *model);
+    if (model == NULL)
+        return error_set(err, ERROR_MEMORY, "no memory for a model");
+    enum error_code code = models_open(config, &model->senet, err);
+    if (code == ERROR_NONE)
+        code = models_try(model->senet, err);
+    if (code == ERROR_NONE)
+        code = batch_start(model->senet, &options, &model->batch, err);
+    if (code == ERROR_NONE)
+        code = attention_new(senet_info(model->senet)->excitation_floats, &model->attention, err);
+    if (code != ERROR_NONE) {
+        free_model(model);
+        return code;
+    }
+    model->references = 1;
+    *out = model;
+    return ERROR_NONE;
+}
+
+/* ---- references ------------------------------------------------------------------------------ */
+
+struct model *models_acquire(struct models *models)
+{
+    pthread_mutex_lock(&models->mutex);
+    struct model *model = models->current;
+    if (model != NULL)
+        model->references++;
+    pthread_mutex_unlock(&models->mutex);
+    return model;
+}
+
+void models_release(struct models *models, struct model *model)
+{
+    if (model == NULL)
+        return;
+    pthread_mutex_lock(&models->mutex);
+    if (--model->references == 0)
+        pthread_cond_broadcast(&models->changed);
+    pthread_mutex_unlock(&models->mutex);
+}
+
+static uint64_t runs_of(const struct model *model)
+{
+    struct batch_gauges gauges;
+    batch_read_gauges(model->batch, &gauges);
+    return gauges.runs;
+}
+
+/* Frees retired models that nobody uses. Called and left with the mutex held, which is let go
+ * meanwhile. Returns whether there was one. */
+static bool free_unused(struct models *models)
+{
+    for (struct model **at = &models->retired; *at != NULL; at = &(*at)->next) {
+        struct model *model = *at;
+        if (model->references > 0)
+            continue;
+        *at = model->next;
+        models->counts.runs += runs_of(model);
+        pthread_mutex_unlock(&models->mutex);
+        free_model(model);
+        pthread_mutex_lock(&models->mutex);
+        pthread_cond_broadcast(&models->changed);
+        return true;
+    }
+    return false;
+}
+
+/* ---- loading --------------------------------------------------------------------------------- */
+
+static void log_loaded(const struct model *model, const struct batch_options *options, int64_t ns)
+{
+    const struct senet_info *info = senet_info(model->senet);
+    log_info("ready",
+             "%s, sha256 %.12s, %zu classes, %zu excitation blocks, kernels %s, %zu workers, "
+             "%zu decoders, loaded in %.0f ms",
+             info->name, info->sha256, info->classes, info->blocks, info->kernels, options->workers,
+             options->decoders, (double)ns / 1e6);
+}
+
+/* The mutex is held; the new model takes the old one's place. */
+static void swap(struct models *models, struct model *fresh)
+{
+    struct model *old = models->current;
+    models->current = fresh;
+    if (old == NULL)
+        return;
+    old->references--;
+    old->next = models->retired;
+    models->retired = old;
+}
+
+/* Called and left with the mutex held, which is let go while the files are read. A model that
+ * comes up after models_close takes no place. */
+static void load(struct models *models)
+{
+    const struct batch_options options = models_batch_options(models->config);
+    struct model *fresh = NULL;
+    struct error err = {0};
+    uint64_t asked = models->asked; /* whoever asks from now on wants the files read again */
+    bool first = models->current == NULL;
+    pthread_mutex_unlock(&models->mutex);
+    int64_t begin = monotonic_ns();
+    enum error_code code = make_model(models->config, &fresh, &err);
+    if (code == ERROR_NONE)
+        log_loaded(fresh, &options, monotonic_ns() - begin);
+    else if (!first)
+        log_error("reload", "the model stays as it is: %s", err.message);
+    pthread_mutex_lock(&models->mutex);
+    if (code == ERROR_NONE && models->closed) {
+        pthread_mutex_unlock(&models->mutex);
+        free_model(fresh);
+        pthread_mutex_lock(&models->mutex);
+        code = error_set(&err, ERROR_DRAINING, "the server is shutting down");
+    }
+    if (code == ERROR_NONE) {
+        swap(models, fresh);
+        models->counts.loads++;
+    } else {
+        models->counts.failures++;
+    }
+    models->outcome = err;
+    models->done = asked;
+    pthread_cond_broadcast(&models->changed);
+}
+
+static void *loader_main(void *argument)
+{
+    struct models *models = argument;
+    pthread_mutex_lock(&models->mutex);
+    for (;;) {
+        if (free_unused(models))
+            continue;
+        if (models->stopping && models->retired == NULL)
+            break;
+        if (models->done < models->asked && models->retired == NULL && !models->closed)
+            load(models);
+        else
+            pthread_cond_wait(&models->changed, &models->mutex);
+    }
+    pthread_mutex_unlock(&models->mutex);
+    return NULL;
+}
+
+void models_request_load(struct models *models)
+{
+    pthread_mutex_lock(&models->mutex);
+    models->asked += !models->closed;
+    pthread_cond_broadcast(&models->changed);
+    pthread_mutex_unlock(&models->mutex);
+}
+
+enum error_code models_load(struct models *models, struct error *err)
+{
+    enum error_code code = ERROR_NONE;
+    pthread_mutex_lock(&models->mutex);
+    uint64_t mine = ++models->asked;
+    pthread_cond_broadcast(&models->changed);
+    while (models->done < mine && !models->closed)
+        pthread_cond_wait(&models->changed, &models->mutex);
+    if (models->done < mine)
+        code = error_set(err, ERROR_DRAINING, "the server is shutting down");
+    else if (models->outcome.code != ERROR_NONE)
+        code = error_set(err, models->outcome.code, "%s", models->outcome.message);
+    pthread_mutex_unlock(&models->mutex);
+    return code;
+}
+
+void models_read_counts(struct models *models, struct models_counts *out)
+{
+    pthread_mutex_lock(&models->mutex);
+    *out = models->counts;
+    if (models->current != NULL)
+        out->runs += runs_of(models->current);
+    for (const struct model *old = models->retired; old != NULL; old = old->next)
+        out->runs += runs_of(old);
+    pthread_mutex_unlock(&models->mutex);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+enum error_code models_new(const struct config *config, struct models **out, struct error *err)
+{
+    struct models *models = calloc(1, sizeof *models);
+    if (models == NULL)
+        return error_set(err, ERROR_MEMORY, "no memory for the models");
+    models->config = config;
+    pthread_mutex_init(&models->mutex, NULL);
+    pthread_cond_init(&models->changed, NULL);
+    if (pthread_create(&models->thread, NULL, loader_main, models) != 0) {
+        pthread_cond_destroy(&models->changed);
+        pthread_mutex_destroy(&models->mutex);
+        free(models);
+        return error_set(err, ERROR_MEMORY, "cannot start the loader's thread");
+    }
+    *out = models;
+    return ERROR_NONE;
+}
+
+void models_close(struct models *models)
+{
+    pthread_mutex_lock(&models->mutex);
+    models->closed = true;
+    pthread_cond_broadcast(&models->changed);
+    while (models->retired != NULL)
+        pthread_cond_wait(&models->changed, &models->mutex);
+    pthread_mutex_unlock(&models->mutex);
+    struct model *current = models_acquire(models);
+    if (current == NULL)
+        return;
+    batch_close(current->batch);
+    batch_drain(current->batch);
+    models_release(models, current);
+}
+
+void models_free(struct models *models)
+{
+    if (models == NULL)
+        return;
+    pthread_mutex_lock(&models->mutex);
+    models->stopping = true;
+    if (models->current != NULL)
+        swap(models, NULL);
+    pthread_cond_broadcast(&models->changed);
+    pthread_mutex_unlock(&models->mutex);
+    pthread_join(models->thread, NULL);
+    pthread_cond_destroy(&models->changed);
+    pthread_mutex_destroy(&models->mutex);
+    free(models);
+}

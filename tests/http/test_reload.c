@@ -1,0 +1,208 @@
+/* test_reload.c - new weights take the old ones' place while requests are served.
+ *
+ * The daemon serves a directory whose name is a symbolic link; a test points it elsewhere and asks
+ * for a reload. Each answer must be that of the model whose sha256 it names.
+ */
+#include "client.h"
+#include "daemon.h"
+#include "pictures.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MODELS   2
+#define REQUESTS 8
+#define RELOADS  6
+
+static const char *const directories[MODELS] = {"tests/golden/fixtures/tiny_timm",
+                                                "tests/golden/fixtures/tiny_legacy"};
+static struct senet *models[MODELS];
+static struct picture picture;
+static char folder[] = "/tmp/senetd-reload-XXXXXX", link_path[64];
+
+static int set_up(void **state)
+{
+    struct error err = {0};
+    (void)state;
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    picture = picture_ppm(50, 60, 1);
+    for (size_t i = 0; i < MODELS; i++)
+        if (senet_open(directories[i], NULL, &models[i], &err) != ERROR_NONE)
+            return -1;
+    if (mkdtemp(folder) == NULL)
+        return -1;
+    snprintf(link_path, sizeof link_path, "%s/model", folder);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < MODELS; i++)
+        senet_close(models[i]);
+    picture_free(&picture);
+    unlink(link_path);
+    rmdir(folder);
+    curl_global_cleanup();
+    return 0;
+}
+
+/* Makes the link point to that path, at once. */
+static void point_to(const char *path)
+{
+    char whole[PATH_MAX], next[80];
+    assert_non_null(realpath(path, whole));
+    snprintf(next, sizeof next, "%s.next", link_path);
+    unlink(next);
+    assert_int_equal(symlink(whole, next), 0);
+    assert_int_equal(rename(next, link_path), 0);
+}
+
+static void start(struct daemon *daemon)
+{
+    const char *const options[] = {"--weights", link_path, "--topk", "100", NULL};
+    point_to(directories[0]);
+    daemon_start(daemon, options);
+}
+
+/* Which of the models an answer names; its logits must be that model's. */
+static size_t check_answer(const struct answer *answer)
+{
+    if (answer->status != 200)
+        fail_msg("status %ld: %s", answer->status, answer->body != NULL ? answer->body : "");
+    const json_t *model = client_member(answer->json, "model");
+    const char *sha256 = json_string_value(client_member(model, "sha256"));
+    size_t which = 0;
+    while (which < MODELS && strcmp(senet_info(models[which])->sha256, sha256) != 0)
+        which++;
+    assert_true(which < MODELS);
+    struct expected expected = picture_expected(models[which], &picture);
+    const json_t *result = json_array_get(client_member(answer->json, "results"), 0);
+    const json_t *top = client_member(result, "top_k");
+    assert_int_equal(json_array_size(top), senet_info(models[which])->classes);
+    for (size_t i = 0; i < json_array_size(top); i++) {
+        const json_t *one = json_array_get(top, i);
+        size_t class = (size_t)json_integer_value(client_member(one, "index"));
+        assert_float_equal(json_number_value(client_member(one, "logit")), expected.logits[class],
+                           1e-3);
+    }
+    picture_expected_free(&expected);
+    return which;
+}
+
+static size_t classify(const struct daemon *daemon)
+{
+    struct answer answer =
+        client_post(daemon, "/classify?excitations=none", picture.bytes, picture.size);
+    size_t which = check_answer(&answer);
+    client_free(&answer);
+    return which;
+}
+
+static double metric(const struct daemon *daemon, const char *series)
+{
+    struct answer answer = client_get(daemon, "/metrics");
+    assert_int_equal(answer.status, 200);
+    const char *line = strstr(answer.body, series);
+    assert_non_null(line);
+    double value = strtod(line + strlen(series), NULL);
+    client_free(&answer);
+    return value;
+}
+
+/* Waits until that many loads of that outcome are counted. */
+static void wait_for(const struct daemon *daemon, const char *outcome, double count)
+{
+    char series[80];
+    snprintf(series, sizeof series, "\nsenetd_model_loads_total{outcome=\"%s\"} ", outcome);
+    for (int i = 0; metric(daemon, series) < count; i++) {
+        assert_true(i < 6000);
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+}
+
+static void sighup_puts_new_weights_in_place(void **state)
+{
+    struct daemon daemon;
+    (void)state;
+    start(&daemon);
+    assert_int_equal(classify(&daemon), 0);
+    double runs = metric(&daemon, "\nsenetd_batches_total ");
+    point_to(directories[1]);
+    assert_int_equal(classify(&daemon), 0); /* not before it is asked to */
+    kill(daemon.pid, SIGHUP);
+    wait_for(&daemon, "loaded", 2);
+    assert_int_equal(classify(&daemon), 1);
+    struct answer statistics = client_get(&daemon, "/se-weights");
+    assert_int_equal(json_integer_value(client_member(statistics.json, "images")), 1);
+    client_free(&statistics);
+    assert_float_equal(metric(&daemon, "\nsenetd_batches_total "), runs + 2, 0);
+    daemon_stop(&daemon);
+}
+
+static void bad_weights_leave_the_old_ones_in_place(void **state)
+{
+    struct daemon daemon;
+    (void)state;
+    start(&daemon);
+    point_to("tests/golden"); /* no model there */
+    kill(daemon.pid, SIGHUP);
+    wait_for(&daemon, "failed", 1);
+    daemon_wait_log(&daemon, "the model stays as it is");
+    assert_int_equal(classify(&daemon), 0);
+    struct answer ready = client_get(&daemon, "/readyz");
+    assert_int_equal(ready.status, 200);
+    client_free(&ready);
+    point_to(directories[1]);
+    kill(daemon.pid, SIGHUP);
+    wait_for(&daemon, "loaded", 2);
+    assert_int_equal(classify(&daemon), 1);
+    daemon_stop(&daemon);
+}
+
+static void no_request_fails_or_sees_half_of_each(void **state)
+{
+    struct request requests[REQUESTS];
+    struct answer answers[REQUESTS];
+    struct daemon daemon;
+    size_t seen[MODELS] = {0};
+    (void)state;
+    start(&daemon);
+    for (size_t i = 0; i < REQUESTS; i++)
+        requests[i] = (struct request){
+            .path = "/classify?excitations=none", .body = picture.bytes, .size = picture.size};
+    for (int i = 1; i <= RELOADS; i++) {
+        point_to(directories[i % MODELS]);
+        kill(daemon.pid, SIGHUP);
+        client_send_all(&daemon, requests, REQUESTS, answers);
+        for (size_t j = 0; j < REQUESTS; j++) {
+            seen[check_answer(&answers[j])]++;
+            client_free(&answers[j]);
+        }
+        wait_for(&daemon, "loaded", 1 + i);
+        seen[classify(&daemon)]++;
+    }
+    assert_true(seen[0] > 0 && seen[1] > 0);
+    daemon_stop(&daemon);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sighup_puts_new_weights_in_place),
+        cmocka_unit_test(bad_weights_leave_the_old_ones_in_place),
+        cmocka_unit_test(no_request_fails_or_sees_half_of_each),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
