@@ -95,6 +95,26 @@ SENET_API size_t senet_context_bytes(const struct senet_context *context);
 SENET_API void senet_run(struct senet_context *context, size_t batch, const float *input,
                          float *logits, float *excitations);
 
+/* A block whose gates are replaced in one run of the network: what is its attention worth? */
+struct senet_ablation {
+    size_t block; /* 0..info->blocks-1 */
+    /* [channels] in place of the computed gates. NULL: every channel gets the mean of the computed
+     * ones, so that the block prefers no channel while its scale stays. */
+    const float *gates;
+};
+
+/* Runs one image, and for each ablation once more with that block's gates replaced. A run with an
+ * ablation branches off at its block, and several go on together as a batch: one of each of
+ * the B blocks costs about (B - 1) / 2 whole runs, and the whole network one. The network's own
+ * results have the bits that senet_run gives. Like it, allocates nothing and cannot fail.
+ *   input        [3][height][width]
+ *   ablations    [count], sorted by block; a block may come several times
+ *   logits       [1 + count][classes]: without ablation, then with each alone
+ *   excitations  [excitation_floats] of the run without ablation; may be NULL */
+SENET_API void senet_run_ablated(struct senet_context *context, const float *input,
+                                 const struct senet_ablation *ablations, size_t count,
+                                 float *logits, float *excitations);
+
 /* One of the k classes with the largest logits. */
 struct senet_top {
     size_t index;

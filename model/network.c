@@ -92,6 +92,7 @@ void network_layout(const struct architecture *net, const struct kernels *kernel
         extent = measure_block(kernels, &net->blocks[i], n, extent, &sizes);
     buffers->x = arena_floats(arena, n * sizes.block);
     buffers->y = arena_floats(arena, n * sizes.block);
+    buffers->kept = arena_floats(arena, sizes.block);
     buffers->t1 = arena_floats(arena, n * sizes.t1);
     buffers->t2 = arena_floats(arena, n * sizes.t2);
     buffers->t3 = arena_floats(arena, n * sizes.t3);
@@ -195,10 +196,11 @@ static void excite(const struct kernels *kernels, const struct block *block,
     sigmoid(b->excitation, images * kernels_padded(kernels, channels));
 }
 
-/* y = relu(SE(conv3(conv2(conv1(x)))) + shortcut(x)); returns the extent of y. */
-static struct extent run_block(const struct kernels *kernels, const struct block *block,
-                               const struct network_buffers *b, size_t images, const float *x,
-                               struct extent e0, float *y)
+/* The two branches of a block before they join: conv3(conv2(conv1(x))) into b->t3, its gates into
+ * b->excitation, and the shortcut, where it has a convolution, into y. Returns the extent. */
+static struct extent branch(const struct kernels *kernels, const struct block *block,
+                            const struct network_buffers *b, size_t images, const float *x,
+                            struct extent e0, float *y)
 {
     struct extent e1 = after(&block->conv1, e0), e2 = after(&block->conv2, e1);
     convolve(kernels, b, &block->conv1, images, e0, x, b->t1, true);
@@ -208,14 +210,34 @@ static struct extent run_block(const struct kernels *kernels, const struct block
         excite(kernels, block, b, images, b->t3, e2);
     if (block->has_downsample)
         convolve(kernels, b, &block->downsample, images, e0, x, y, false);
-    struct sweep sweep = sweep_over(kernels, b, images, block->conv3.out);
-    sweep.in = e2;
-    sweep.u = b->t3;
-    sweep.gate = block->has_se ? b->excitation : NULL;
-    sweep.shortcut = block->has_downsample ? y : x;
-    sweep.y = y;
-    pool_for(b->team, sweep.items, scale_add_relu_item, &sweep);
     return e2;
+}
+
+/* y = relu(u * gate + shortcut) for `images` images: u and shortcut from image `from` on, gate and
+ * y from image `to` on. */
+static void join(const struct kernels *kernels, const struct block *block,
+                 const struct network_buffers *b, size_t images, struct extent extent,
+                 const float *x, float *y, size_t from, size_t to)
+{
+    size_t image = activation(kernels, extent, block->conv3.out);
+    size_t gates = kernels_padded(kernels, block->conv3.out);
+    struct sweep sweep = sweep_over(kernels, b, images, block->conv3.out);
+    sweep.in = extent;
+    sweep.u = b->t3 + from * image;
+    sweep.gate = block->has_se ? b->excitation + to * gates : NULL;
+    sweep.shortcut = (block->has_downsample ? y : x) + from * image;
+    sweep.y = y + to * image;
+    pool_for(b->team, sweep.items, scale_add_relu_item, &sweep);
+}
+
+/* y = relu(SE(conv3(conv2(conv1(x)))) + shortcut(x)); returns the extent of y. */
+static struct extent run_block(const struct kernels *kernels, const struct block *block,
+                               const struct network_buffers *b, size_t images, const float *x,
+                               struct extent e0, float *y)
+{
+    struct extent extent = branch(kernels, block, b, images, x, e0, y);
+    join(kernels, block, b, images, extent, x, y, 0, 0);
+    return extent;
 }
 
 /* The stem: 7x7 convolution and max-pool into b->x; returns the extent after it. */
@@ -242,6 +264,15 @@ static void keep(const struct kernels *kernels, const float *padded, size_t imag
         memcpy(out + n * stride, padded + n * kernels_padded(kernels, count), count * sizeof *out);
 }
 
+/* From the last block's activation to b->logits. */
+static void run_head(const struct architecture *net, const struct kernels *kernels,
+                     const struct network_buffers *b, size_t images, struct extent extent,
+                     const float *x)
+{
+    average_pool(kernels, b, images, extent, net->fc.in, x);
+    convolve(kernels, b, &net->fc, images, one, b->squeezed, b->logits, false);
+}
+
 void network_forward(const struct architecture *net, const struct kernels *kernels,
                      const struct network_buffers *b, size_t images, const float *input,
                      float *logits, float *excitations, size_t excitation_stride)
@@ -261,9 +292,110 @@ void network_forward(const struct architecture *net, const struct kernels *kerne
         x = y;
         y = swap;
     }
-    average_pool(kernels, b, images, extent, net->fc.in, x);
-    convolve(kernels, b, &net->fc, images, one, b->squeezed, b->logits, false);
+    run_head(net, kernels, b, images, extent, x);
     keep(kernels, b->logits, images, net->fc.out, logits, net->fc.out);
+}
+
+/* ---- ablation ---------------------------------------------------------------------------- */
+
+/* A place in the network, between two blocks. */
+struct place {
+    size_t block, se, offset; /* the next block, its number among those with SE, its gates' place */
+    struct extent extent;
+};
+
+/* One part of the ablations: row 0 is the whole network, until its last branch is taken if it does
+ * not stay to the end; each ablation is a row that branches off row 0 at its block. */
+struct part {
+    const struct senet_ablation *ablations; /* [count], by block */
+    size_t count, taken, rows;
+    bool stays;
+};
+
+/* The gates of one row: those given, or the same gate, the mean, in every channel. */
+static void set_gates(const struct kernels *kernels, const struct network_buffers *b,
+                      size_t channels, const float *gates, size_t row)
+{
+    size_t padded = kernels_padded(kernels, channels);
+    float *to = b->excitation + row * padded;
+    double mean = 0;
+    for (size_t i = 0; i < channels; i++)
+        mean += (double)b->excitation[i] / (double)channels;
+    for (size_t i = 0; i < channels; i++)
+        to[i] = gates ? gates[i] : (float)mean;
+    memset(to + channels, 0, (padded - channels) * sizeof *to);
+}
+
+/* Takes the part's branches at this block; then its rows run on, row 0 as the last branch where
+ * the whole network does not stay. */
+static void take_branches(const struct kernels *kernels, const struct block *block, size_t se,
+                          const struct network_buffers *b, struct part *part, struct extent extent,
+                          const float *x, float *y)
+{
+    size_t rows = part->rows, channels = block->conv3.out;
+    for (; part->taken < part->count && part->ablations[part->taken].block == se; part->taken++) {
+        bool last = part->taken + 1 == part->count && !part->stays;
+        size_t row = last ? 0 : part->rows++;
+        set_gates(kernels, b, channels, part->ablations[part->taken].gates, row);
+        if (!last)
+            join(kernels, block, b, 1, extent, x, y, 0, row);
+    }
+    join(kernels, block, b, rows, extent, x, y, 0, 0);
+}
+
+/* Runs a part from *from on, whose activation is b->kept. Where another part follows, *from and
+ * b->kept move to where it has to begin. Row r of b->logits is the part's (r - 1)th ablation. */
+static void run_part(const struct architecture *net, const struct kernels *kernels,
+                     const struct network_buffers *b, struct part *part, struct place *from,
+                     float *excitations)
+{
+    struct place at = *from;
+    float *x = b->x, *y = b->y;
+    size_t last = part->count ? part->ablations[part->count - 1].block : 0;
+    memcpy(x, b->kept, activation(kernels, at.extent, net->blocks[at.block].conv1.in) * sizeof *x);
+    for (; at.block < net->block_count; at.block++) {
+        const struct block *block = &net->blocks[at.block];
+        size_t channels = block->conv3.out;
+        bool whole = part->stays || part->taken < part->count; /* row 0 */
+        if (!part->stays && block->has_se && at.se == last) {
+            *from = at;
+            memcpy(b->kept, x, activation(kernels, at.extent, block->conv1.in) * sizeof *x);
+        }
+        at.extent = branch(kernels, block, b, part->rows, x, at.extent, y);
+        if (block->has_se && whole && excitations)
+            keep(kernels, b->excitation, 1, channels, excitations + at.offset, channels);
+        if (block->has_se)
+            take_branches(kernels, block, at.se++, b, part, at.extent, x, y);
+        else
+            join(kernels, block, b, part->rows, at.extent, x, y, 0, 0);
+        at.offset += channels;
+        float *swap = x;
+        x = y;
+        y = swap;
+    }
+    run_head(net, kernels, b, part->rows, at.extent, x);
+}
+
+void network_ablate(const struct architecture *net, const struct kernels *kernels,
+                    const struct network_buffers *b, const float *input,
+                    const struct senet_ablation *ablations, size_t count, float *logits,
+                    float *excitations)
+{
+    size_t done = 0, classes = net->fc.out, padded = kernels_padded(kernels, classes);
+    struct place from = {.extent = run_stem(net, kernels, b, 1, input)};
+    struct part part = {0};
+    memcpy(b->kept, b->x, activation(kernels, from.extent, net->stem.out) * sizeof *b->kept);
+    while (!part.stays) {
+        size_t left = count - done;
+        part = (struct part){.ablations = ablations + done, .rows = 1, .stays = left < b->images};
+        part.count = part.stays ? left : b->images;
+        run_part(net, kernels, b, &part, &from, excitations);
+        for (size_t row = 0; row < part.rows; row++) {
+            size_t to = row ? done + row : part.stays ? 0 : done + part.count;
+            memcpy(logits + to * classes, b->logits + row * padded, classes * sizeof *logits);
+        }
+        done += part.count;
+    }
 }
 
 static double conv_multiply_adds(const struct conv *conv, struct extent in)

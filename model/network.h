@@ -8,6 +8,7 @@
 
 #include "arena.h"
 #include "checkpoint.h"
+#include "senet.h"
 
 /* The activations of one worker, fp32, for up to `images` images at a time, in the backend's blocks
  * of channels (NCHWc, see kernels.h). */
@@ -15,6 +16,7 @@ struct network_buffers {
     size_t height, width, images;
     struct team *team; /* helpers, or NULL */
     float *x, *y;      /* [images][C][h][w]: a block's input and output, swapped after each */
+    float *kept;       /* [C][h][w]: one image's x, from which further ablations branch off */
     float *t1, *t2;    /* [images][C / 4][h][w]: after conv1, after conv2 */
     float *t3;         /* [images][C][h][w]: after conv3; the stem's output */
     float *scratch;    /* what the backend's convolutions need */
@@ -36,6 +38,15 @@ void network_layout(const struct architecture *net, const struct kernels *kernel
 void network_forward(const struct architecture *net, const struct kernels *kernels,
                      const struct network_buffers *b, size_t images, const float *input,
                      float *logits, float *excitations, size_t excitation_stride);
+
+/* Runs one image whole, and from each ablation's block on once more with that block's gates
+ * replaced; see senet_run_ablated. ablations[count] is sorted by block.
+ *   logits       [1 + count][classes], the whole network's first
+ *   excitations  those of the whole network; or NULL */
+void network_ablate(const struct architecture *net, const struct kernels *kernels,
+                    const struct network_buffers *b, const float *input,
+                    const struct senet_ablation *ablations, size_t count, float *logits,
+                    float *excitations);
 
 /* Multiply-adds of one image, taps in the zero padding included. */
 double network_multiply_adds(const struct architecture *net, size_t height, size_t width);

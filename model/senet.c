@@ -288,6 +288,20 @@ void senet_run(struct senet_context *context, size_t batch, const float *input, 
     pool_end(buffers->team);
 }
 
+void senet_run_ablated(struct senet_context *context, const float *input,
+                       const struct senet_ablation *ablations, size_t count, float *logits,
+                       float *excitations)
+{
+    const struct senet *model = context->model;
+    for (size_t i = 0; i < count; i++)
+        assert(ablations[i].block < model->info.blocks &&
+               (i == 0 || ablations[i - 1].block <= ablations[i].block));
+    pool_begin(context->buffers.team);
+    network_ablate(&model->net, model->kernels, &context->buffers, input, ablations, count, logits,
+                   excitations);
+    pool_end(context->buffers.team);
+}
+
 void senet_top_k(const float *logits, size_t classes, size_t k, struct senet_top *top)
 {
     assert(k <= classes);

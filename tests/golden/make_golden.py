@@ -4,6 +4,7 @@
     pip install torch==2.13.0 timm==1.0.31 torchvision safetensors pillow
     nice python3 tests/golden/make_golden.py                       # tests/golden/fixtures
     nice python3 tests/golden/make_golden.py --only tiny_timm
+    nice python3 tests/golden/make_golden.py --ablation            # only ablation.safetensors
     nice python3 tests/golden/make_golden.py --demo weights/demo   # tests/golden/fixtures_demo
 
 `make test` only reads the fixtures; nobody needs Python for it. timm is the judge: networks
@@ -16,6 +17,13 @@ and there labels.txt) with cases.safetensors beside it. For case N = 0, 1, ...:
     caseN.logits       F32 [n, classes]
     caseN.excitations  F32 [n, sum of channels]: sigmoid outputs, blocks in network order;
                        absent where the model has no squeeze-and-excitation
+
+ablation.safetensors beside some of them holds, for the first image of case 0, the logits with one
+block's gates replaced at a time, a row for each block:
+    zero, one          F32 [blocks, classes]: all gates 0, all gates 1
+    mean               F32 [blocks, classes]: every gate the mean of the block's computed gates
+    given              F32 [blocks, classes]: the gates of `gates`
+    gates              F32 [sum of channels]
 
 fixtures_demo/cases.safetensors holds for the photos of tests/data and the demo model
     caseN.pixels       U8 [n, height, width, 3]: after Pillow's resize and crop, before
@@ -191,6 +199,9 @@ FIXTURES = {
 }
 
 
+ABLATED = ["tiny_timm", "tiny_legacy", "tiny_seresnext"]
+
+
 def config(architecture, net, interpolation="bicubic", crop_pct=0.95):
     legacy = isinstance(net, senet.SENet)
     return {
@@ -258,6 +269,50 @@ def write_fixture(name, out):
     )
 
 
+# ---- ablation -----------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def run_replaced(net, x, block, replace):
+    """Logits with the sigmoid outputs of one block exchanged for replace(outputs)."""
+    gates = [m.gate if isinstance(m, SEModule) else m.sigmoid for m in net.modules()
+             if isinstance(m, (SEModule, senet.SEModule))]
+    hook = gates[block].register_forward_hook(lambda m, i, out: replace(out))
+    logits = net(x)
+    hook.remove()
+    return logits[0]
+
+
+def write_ablation(name, out):
+    net = FIXTURES[name][0]()
+    tensors = load_file(HERE / "fixtures" / name / "model.safetensors")
+    net.load_state_dict({k: t.float() for k, t in tensors.items()}, strict=False)
+    net.eval()
+    x = load_file(HERE / "fixtures" / name / "cases.safetensors")["case0.input"][:1]
+    channels = []
+    for module in net.modules():
+        if isinstance(module, (SEModule, senet.SEModule)):
+            channels.append(module.fc2.out_channels)
+    torch.manual_seed(7)
+    given = [torch.rand(1, count, 1, 1) for count in channels]
+    modes = {
+        "zero": lambda block: torch.zeros_like,
+        "one": lambda block: torch.ones_like,
+        "mean": lambda block: lambda out: out.mean(1, keepdim=True).expand_as(out),
+        "given": lambda block: lambda out: given[block],
+    }
+    rows = {
+        mode: torch.stack([run_replaced(net, x, b, make(b)) for b in range(len(channels))])
+        for mode, make in modes.items()
+    }
+    rows["gates"] = torch.cat([g.flatten() for g in given])
+    folder = out / name
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: t.contiguous() for k, t in rows.items()}, folder / "ablation.safetensors")
+    base = net(x)[0]
+    print(name, {m: float((rows[m] - base).abs().max().detach()) for m in modes})
+
+
 # ---- fixtures of the demo model ---------------------------------------------------------------
 
 
@@ -301,12 +356,17 @@ def write_demo(folder, out):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--only", choices=FIXTURES, help="one tiny model instead of all")
+    parser.add_argument("--ablation", action="store_true", help="only ablation.safetensors")
     parser.add_argument("--demo", type=Path, help="the demo model's directory")
     parser.add_argument("--out", type=Path, help="instead of the folder beside this script")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.demo:
         write_demo(args.demo, args.out or HERE / "fixtures_demo")
+        return
+    if args.ablation:
+        for name in ABLATED:
+            write_ablation(name, args.out or HERE / "fixtures")
         return
     for name in [args.only] if args.only else FIXTURES:
         write_fixture(name, args.out or HERE / "fixtures")
