@@ -173,29 +173,47 @@ static enum error_code read_option(int argc, char **argv, int *next, struct conf
     return options_set(index, CONFIG_COMMAND_LINE, how, argv[(*next)++], out, err);
 }
 
+/* health, health ready or health live. */
+static enum error_code read_health(char **words, size_t count, struct config *out,
+                                   struct error *err)
+{
+    const char *what = count > 0 ? words[0] : "ready";
+    out->live = strcmp(what, "live") == 0;
+    if (count > 1 || (!out->live && strcmp(what, "ready") != 0))
+        return error_set(err, ERROR_USAGE, "health takes ready or live, got '%s'",
+                         count > 1 ? words[1] : what);
+    return ERROR_NONE;
+}
+
 /* The first word names the command; what follows classify are files. */
 static enum error_code read_words(char **words, size_t count, struct config *out, struct error *err)
 {
     static const struct {
         const char *word;
         enum command command;
-    } commands[] = {
-        {"serve", COMMAND_SERVE}, {"classify", COMMAND_CLASSIFY}, {"bench", COMMAND_BENCH}};
+    } commands[] = {{"serve", COMMAND_SERVE},
+                    {"classify", COMMAND_CLASSIFY},
+                    {"bench", COMMAND_BENCH},
+                    {"health", COMMAND_HEALTH}};
     const char *word = count > 0 ? words[0] : "serve";
     size_t i = 0, known = sizeof commands / sizeof commands[0];
     while (i < known && strcmp(word, commands[i].word) != 0)
         i++;
     if (i == known)
         return error_set(err, ERROR_USAGE,
-                         "unknown command '%s', expected serve, classify or bench", word);
-    if (count > 1 && commands[i].command != COMMAND_CLASSIFY)
+                         "unknown command '%s', expected serve, classify, bench or health", word);
+    bool takes_words =
+        commands[i].command == COMMAND_CLASSIFY || commands[i].command == COMMAND_HEALTH;
+    if (count > 1 && !takes_words)
         return error_set(err, ERROR_USAGE, "%s takes no argument, got '%s'", word, words[1]);
     if (out->command != COMMAND_SERVE)
         return ERROR_NONE; /* --help and its kind win */
     out->command = commands[i].command;
-    if (out->json && out->command == COMMAND_SERVE)
+    if (out->json && (out->command == COMMAND_SERVE || out->command == COMMAND_HEALTH))
         return error_set(err, ERROR_USAGE,
                          "--json belongs to senetd classify, bench and --print-config");
+    if (out->command == COMMAND_HEALTH)
+        return read_health(words + 1, count - 1, out, err);
     if (out->command != COMMAND_CLASSIFY)
         return ERROR_NONE;
     if (count == 1)
@@ -298,6 +316,7 @@ void config_help(FILE *to)
           "  senetd [serve] [OPTION...]        serve HTTP until SIGTERM or SIGINT\n"
           "  senetd classify [--json] FILE...  classify files without a server\n"
           "  senetd bench [--json]             time the network, without HTTP or decoding\n"
+          "  senetd health [live|ready]        ask the daemon at --listen; status 0 if it is\n"
           "  senetd --check                    load the model, run it once, print its facts\n"
           "  senetd --check-config             say whether the daemon would accept its options\n"
           "  senetd --print-config [--json]    every option's value and where it comes from\n"

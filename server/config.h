@@ -48,6 +48,7 @@ enum command {
     COMMAND_SERVE,        /* the daemon */
     COMMAND_CLASSIFY,     /* files from the command line, no server */
     COMMAND_BENCH,        /* time the network */
+    COMMAND_HEALTH,       /* ask the running daemon whether it is ready */
     COMMAND_CHECK,        /* load, run once, print the model's facts */
     COMMAND_PRINT_CONFIG, /* every option's value and where it comes from */
     COMMAND_CHECK_CONFIG, /* whether the daemon would accept its options */
@@ -76,6 +77,7 @@ enum {
 struct config {
     enum command command;
     bool json;          /* classify, bench, --print-config: JSON even on a terminal */
+    bool live;          /* health: whether it lives, not whether it is ready */
     char *const *files; /* [file_count], classify's, in argv's memory */
     size_t file_count;
 #define CONFIG_TEXT(field, flag, value, argument, help)                    const char *field;

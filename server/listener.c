@@ -11,11 +11,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BACKLOG    511
-#define HOST_BYTES 256
+#define BACKLOG 511
 
 /* "[::1]:80" -> "::1" and "80". */
-static bool split(const char *address, char host[HOST_BYTES], const char **port)
+static bool split(const char *address, char host[LISTENER_HOST_BYTES], const char **port)
 {
     const char *colon = strrchr(address, ':');
     if (colon == NULL || colon[1] == '\0')
@@ -28,7 +27,7 @@ static bool split(const char *address, char host[HOST_BYTES], const char **port)
     } else if (memchr(begin, ':', (size_t)(end - begin)) != NULL) {
         return false; /* IPv6 without brackets: its port would be a guess */
     }
-    if (end - begin >= HOST_BYTES)
+    if (end - begin >= LISTENER_HOST_BYTES)
         return false;
     memcpy(host, begin, (size_t)(end - begin));
     host[end - begin] = '\0';
@@ -71,27 +70,27 @@ static enum error_code name_socket(struct listener *out, struct error *err)
     return ERROR_NONE;
 }
 
-static enum error_code parse(const char *address, char host[HOST_BYTES], const char **port,
-                             struct error *err)
+enum error_code listener_split(const char *address, char host[LISTENER_HOST_BYTES],
+                               const char **port, struct error *err)
 {
     if (split(address, host, port))
         return ERROR_NONE;
     return error_set(err, ERROR_USAGE,
-                     "cannot listen on '%.200s', expected host:port, [v6]:port or :port", address);
+                     "not an address: '%.200s', expected host:port, [v6]:port or :port", address);
 }
 
 enum error_code listener_check(const char *address, struct error *err)
 {
-    char host[HOST_BYTES];
+    char host[LISTENER_HOST_BYTES];
     const char *port = NULL;
-    return parse(address, host, &port, err);
+    return listener_split(address, host, &port, err);
 }
 
 enum error_code listener_open(const char *address, struct listener *out, struct error *err)
 {
-    char host[HOST_BYTES];
+    char host[LISTENER_HOST_BYTES];
     const char *port = NULL;
-    TRY(parse(address, host, &port, err));
+    TRY(listener_split(address, host, &port, err));
     bool all = host[0] == '\0';
     struct addrinfo *found, hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
                                      .ai_family = all ? AF_INET6 : AF_UNSPEC,

@@ -5,6 +5,7 @@
 #include "error.h"
 
 #define LISTENER_NAME_BYTES 80
+#define LISTENER_HOST_BYTES 256
 
 struct listener {
     int fd;                         /* the owner closes it */
@@ -16,6 +17,11 @@ struct listener {
  * non-blocking. Errors: ERROR_USAGE (not an address), ERROR_IO (cannot bind). */
 enum error_code listener_open(const char *address, struct listener *out,
                               struct error *err) MUST_CHECK;
+
+/* "[::1]:80" -> "::1" and "80", ":80" -> "" and "80"; port points into address.
+ * Errors: ERROR_USAGE. */
+enum error_code listener_split(const char *address, char host[LISTENER_HOST_BYTES],
+                               const char **port, struct error *err) MUST_CHECK;
 
 /* Whether that is an address, without binding it. Errors: ERROR_USAGE. */
 enum error_code listener_check(const char *address, struct error *err) MUST_CHECK;

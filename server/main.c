@@ -9,6 +9,7 @@
 #include "classify.h"
 #include "config.h"
 #include "describe.h"
+#include "health.h"
 #include "http.h"
 #include "listener.h"
 #include "log.h"
@@ -186,6 +187,11 @@ static bool run(const struct config *config, struct error *err)
         return true;
     case COMMAND_BENCH:
         return bench(config, err) == ERROR_NONE;
+    case COMMAND_HEALTH:
+        if (health_probe(config, err) != ERROR_NONE)
+            return false;
+        puts(config->live ? "live" : "ready");
+        return true;
     case COMMAND_CHECK:
         return check(config, err) == ERROR_NONE;
     case COMMAND_CHECK_CONFIG:
