@@ -1,4 +1,4 @@
-# senetd - make, run, test, check-asan, check-tsan, check-valgrind, lint, format, eval-demo; see
+# senetd - make, run, install, test, check-asan, check-tsan, check-valgrind, lint, format, eval-demo; see
 # README.md.
 #
 # The folders are compiled with -I flags that keep them apart: model/ cannot see server/ and the
@@ -12,19 +12,22 @@ CC := gcc
 endif
 LISTEN ?= 127.0.0.1:8080
 WEIGHTS ?= weights/demo
+# What an installed senetd serves when it is told nothing.
+DEFAULT_WEIGHTS ?= weights/demo
 
 # build/ holds the release; other builds keep their own folder below it.
 O := build$(if $(filter-out release,$(BUILD)),/$(BUILD))
 
 PACKAGES := build-essential pkg-config ca-certificates libmicrohttpd-dev libjansson-dev libstb-dev \
-            libopenblas-pthread-dev nettle-dev libcurl4-openssl-dev libcmocka-dev
+            libopenblas-pthread-dev nettle-dev libcurl4-openssl-dev libcmocka-dev bash-completion
 TOOLS := clang clang-format valgrind shellcheck curl
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
             -Wmissing-prototypes -Wcast-align -Wpointer-arith -Wwrite-strings -Wvla \
             -Wswitch-enum -Wformat=2 -Wno-sign-conversion
 HARDENING := -fstack-protector-strong -fPIE -fvisibility=hidden
-BASE_FLAGS := -std=c17 -D_GNU_SOURCE -DSENETD_VERSION='"$(VERSION)"' -pthread -g -MMD -MP \
+BASE_FLAGS := -std=c17 -D_GNU_SOURCE -DSENETD_VERSION='"$(VERSION)"' \
+              -DSENETD_WEIGHTS='"$(DEFAULT_WEIGHTS)"' -pthread -g -MMD -MP \
               $(WARNINGS) $(HARDENING) $(if $(CI),-Werror)
 FLAGS_release := -O3 -fno-math-errno -D_FORTIFY_SOURCE=2
 FLAGS_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -59,9 +62,10 @@ all: $(O)/senetd
 $(O)/senetd: $(MODEL) $(SERVER)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_model) $(LIBS_server)
 
+# Position-independent: they are linked into libsenet.so as well.
 $(O)/model/%.o: model/%.c Makefile
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS_ALL) $(CFLAGS_ISA) -Iinclude -Imodel -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS_ALL) -fPIC $(CFLAGS_ISA) -Iinclude -Imodel -c -o $@ $<
 
 $(O)/server/%.o: server/%.c Makefile
 	@mkdir -p $(@D)
@@ -112,7 +116,7 @@ test: deps
 
 .PHONY: run-tests
 run-tests: $(O)/senetd $(TESTS)
-	@BUILD_DIR=$(O) tests/run.sh $(TESTS)
+	@BUILD_DIR=$(O) tests/run.sh $(TESTS) $(if $(filter release,$(BUILD)),tests/deploy/test_install.sh)
 
 check-asan check-tsan: check-%:
 	@$(MAKE) --no-print-directory BUILD=$* test
@@ -143,6 +147,8 @@ bench-peers: deps
 	build/peers/bin/pip install -q torch torchvision timm safetensors onnx onnxruntime openvino
 	build/peers/bin/python tests/bench/peers.py --senetd $(O)/senetd --weights $(WEIGHTS)
 
+include deploy/deploy.mk
+
 # ---- keeping the sources in order --------------------------------------------------------------
 
 SOURCES := $(wildcard include/*.h model/*.[ch] server/*.[ch] tests/*/*.[ch])
@@ -157,7 +163,7 @@ format: tools
 lint: deps tools
 	@$(MAKE) --no-print-directory all
 	clang-format --dry-run -Werror $(SOURCES)
-	shellcheck tests/*.sh weights/*.sh .ci/run
+	shellcheck tests/*.sh tests/deploy/*.sh weights/*.sh .ci/run
 	tests/lint.sh $(O)
 
 clean:

@@ -13,6 +13,11 @@
 #include <stddef.h>
 #include <stdio.h>
 
+/* Where the model is looked for by default; an installed senetd has it elsewhere. */
+#ifndef SENETD_WEIGHTS
+#define SENETD_WEIGHTS "weights/demo"
+#endif
+
 /* TEXT(field, flag, default, argument, help)
  * SIZE(field, flag, default, least, most, unit, argument, help): a number with an optional suffix
  * k, m or g, which are powers of unit (1024 for bytes, 1000 for counts)
@@ -23,7 +28,7 @@
     TEXT(listen, "listen", "127.0.0.1:8080", "HOST:PORT",                                          \
          "address to serve on; [::1]:8080 for IPv6, :8080 for all, port 0 picks a free one")       \
     TEXT(port_file, "port-file", NULL, "PATH", "file to write the port to once it is bound")       \
-    TEXT(weights, "weights", "weights/demo", "PATH",                                               \
+    TEXT(weights, "weights", SENETD_WEIGHTS, "PATH",                                               \
          "a .safetensors file, or a directory with model.safetensors and config.json")             \
     TEXT(labels, "labels", NULL, "PATH", "class names, one a line; default: those of the model")   \
     TEXT(kernels, "kernels", NULL, "NAME", "compute backend; default: the fastest for this CPU")   \
