@@ -140,7 +140,7 @@ static enum error_code judge(const struct probe *probe, struct error *err)
     if (status == 200)
         return ERROR_NONE;
     const char *body = strstr(probe->answer, "\r\n\r\n");
-    return error_set(err, ERROR_UNAVAILABLE, "%s answered %u: %.200s", probe->path, status,
+    return error_set(err, ERROR_LOADING, "%s answered %u: %.200s", probe->path, status,
                      body != NULL ? body + 4 : "");
 }
 
