@@ -266,6 +266,11 @@ const uint8_t *safetensors_bytes(const struct safetensors *file, size_t *size)
     return file->bytes;
 }
 
+const char *safetensors_note(const struct safetensors *file, const char *key)
+{
+    return json_string_value(json_object_get(json_object_get(file->header, "__metadata__"), key));
+}
+
 size_t safetensors_count(const struct safetensors *file)
 {
     return file->count;

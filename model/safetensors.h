@@ -51,6 +51,9 @@ const struct tensor *safetensors_at(const struct safetensors *file, size_t index
 /* NULL where there is no tensor of that name. */
 const struct tensor *safetensors_find(const struct safetensors *file, const char *name);
 
+/* A text of the file's metadata, or NULL where it has none of that key. */
+const char *safetensors_note(const struct safetensors *file, const char *key);
+
 /* Widens an F32, F16 or BF16 tensor into out[count]. Errors: ERROR_WEIGHTS where the dtype is
  * another one or a value is NaN or infinite (says which element). */
 enum error_code tensor_to_float(const struct tensor *tensor, float *out,
