@@ -17,12 +17,23 @@ struct kept_request {
     size_t images;
 };
 
+/* Welford's sums of the images of one class. */
+struct class_sums {
+    size_t class;
+    uint64_t images;
+    double *mean, *squares; /* [floats], allocated when the first class takes this place */
+};
+
 struct attention {
     size_t floats;
     pthread_mutex_t mutex; /* guards all below */
     uint64_t images;
     double *mean, *squares; /* [floats], squares: sum of squared distances from the mean */
     float *least, *most;    /* [floats] */
+    double *recent;         /* [floats] */
+    double recent_squares;  /* sum of its squared weights */
+    struct class_sums classes[ATTENTION_CLASSES];
+    size_t class_count;
     struct kept_request requests[ATTENTION_REQUESTS];
     uint64_t request_count;             /* ever */
     size_t positions[ATTENTION_IMAGES]; /* of the row's image within its request */
@@ -38,12 +49,13 @@ enum error_code attention_new(size_t floats, struct attention **out, struct erro
     attention->floats = floats;
     attention->mean = calloc(room, sizeof(double));
     attention->squares = calloc(room, sizeof(double));
+    attention->recent = calloc(room, sizeof(double));
     attention->least = calloc(room, sizeof(float));
     attention->most = calloc(room, sizeof(float));
     attention->rows = calloc(ATTENTION_IMAGES * room, sizeof(float));
     pthread_mutex_init(&attention->mutex, NULL);
-    if (attention->mean == NULL || attention->squares == NULL || attention->least == NULL ||
-        attention->most == NULL || attention->rows == NULL) {
+    if (attention->mean == NULL || attention->squares == NULL || attention->recent == NULL ||
+        attention->least == NULL || attention->most == NULL || attention->rows == NULL) {
         attention_free(attention);
         return error_set(err, ERROR_MEMORY, "no memory for the excitation statistics");
     }
@@ -58,23 +70,84 @@ void attention_free(struct attention *attention)
     pthread_mutex_destroy(&attention->mutex);
     free(attention->mean);
     free(attention->squares);
+    free(attention->recent);
+    for (size_t i = 0; i < attention->class_count; i++) {
+        free(attention->classes[i].mean);
+        free(attention->classes[i].squares);
+    }
     free(attention->least);
     free(attention->most);
     free(attention->rows);
     free(attention);
 }
 
-/* Welford's update of every gate. */
-static void count_image(struct attention *attention, const float *excitations)
+/* Welford's update of every gate by the images-th image. */
+static void add_to_sums(uint64_t images, size_t floats, const float *excitations,
+                        double *restrict mean, double *restrict squares)
 {
-    double *restrict mean = attention->mean, *restrict squares = attention->squares;
-    float *restrict least = attention->least, *restrict most = attention->most;
-    bool first = attention->images++ == 0;
-    double share = 1.0 / (double)attention->images;
-    for (size_t i = 0; i < attention->floats; i++) {
+    double share = 1.0 / (double)images;
+    for (size_t i = 0; i < floats; i++) {
         double distance = (double)excitations[i] - mean[i];
         mean[i] += distance * share;
         squares[i] += distance * ((double)excitations[i] - mean[i]);
+    }
+}
+
+/* The place of a class: its own, a fresh one, or that of the class with the fewest images. NULL
+ * where memory ran out. */
+static struct class_sums *class_place(struct attention *attention, size_t class)
+{
+    struct class_sums *rarest = &attention->classes[0];
+    for (size_t i = 0; i < attention->class_count; i++) {
+        struct class_sums *sums = &attention->classes[i];
+        if (sums->class == class)
+            return sums;
+        if (sums->images < rarest->images)
+            rarest = sums;
+    }
+    size_t bytes = (attention->floats + 1) * sizeof(double);
+    if (attention->class_count < ATTENTION_CLASSES) {
+        struct class_sums fresh = {.mean = malloc(bytes), .squares = malloc(bytes)};
+        if (fresh.mean == NULL || fresh.squares == NULL) {
+            free(fresh.mean);
+            free(fresh.squares);
+            return NULL;
+        }
+        rarest = &attention->classes[attention->class_count++];
+        *rarest = fresh;
+    }
+    rarest->class = class;
+    rarest->images = 0;
+    memset(rarest->mean, 0, bytes);
+    memset(rarest->squares, 0, bytes);
+    return rarest;
+}
+
+static void count_class(struct attention *attention, size_t class, const float *excitations)
+{
+    struct class_sums *sums = class_place(attention, class);
+    if (sums != NULL)
+        add_to_sums(++sums->images, attention->floats, excitations, sums->mean, sums->squares);
+}
+
+/* A plain mean while the window fills, then an exponentially weighted one. */
+static void count_recent(struct attention *attention, const float *excitations)
+{
+    uint64_t images = attention->images;
+    double share = 1.0 / (double)(images < ATTENTION_WINDOW ? images : ATTENTION_WINDOW);
+    for (size_t i = 0; i < attention->floats; i++)
+        attention->recent[i] += ((double)excitations[i] - attention->recent[i]) * share;
+    attention->recent_squares =
+        attention->recent_squares * (1 - share) * (1 - share) + share * share;
+}
+
+static void count_image(struct attention *attention, const float *excitations)
+{
+    float *restrict least = attention->least, *restrict most = attention->most;
+    bool first = attention->images++ == 0;
+    add_to_sums(attention->images, attention->floats, excitations, attention->mean,
+                attention->squares);
+    for (size_t i = 0; i < attention->floats; i++) {
         least[i] = first || excitations[i] < least[i] ? excitations[i] : least[i];
         most[i] = first || excitations[i] > most[i] ? excitations[i] : most[i];
     }
@@ -101,7 +174,7 @@ static struct kept_request *open_request(struct attention *attention, const char
     return request;
 }
 
-void attention_add(struct attention *attention, const char *id, size_t position,
+void attention_add(struct attention *attention, const char *id, size_t position, size_t class,
                    const float *excitations)
 {
     pthread_mutex_lock(&attention->mutex);
@@ -112,6 +185,8 @@ void attention_add(struct attention *attention, const char *id, size_t position,
         memcpy(attention->rows + row % ATTENTION_IMAGES * attention->floats, excitations,
                attention->floats * sizeof(float));
     count_image(attention, excitations);
+    count_recent(attention, excitations);
+    count_class(attention, class, excitations);
     pthread_mutex_unlock(&attention->mutex);
 }
 
@@ -132,6 +207,47 @@ uint64_t attention_statistics(struct attention *attention, size_t offset, size_t
     }
     pthread_mutex_unlock(&attention->mutex);
     return images;
+}
+
+uint64_t attention_class_statistics(struct attention *attention, size_t class, size_t offset,
+                                    size_t count, double *mean, double *deviation)
+{
+    uint64_t images = 0;
+    pthread_mutex_lock(&attention->mutex);
+    for (size_t at = 0; at < attention->class_count; at++) {
+        const struct class_sums *sums = &attention->classes[at];
+        if (sums->class != class)
+            continue;
+        images = sums->images;
+        for (size_t i = 0; i < count; i++) {
+            mean[i] = sums->mean[offset + i];
+            deviation[i] = sqrt(sums->squares[offset + i] / (double)images);
+        }
+    }
+    pthread_mutex_unlock(&attention->mutex);
+    return images;
+}
+
+size_t attention_classes(struct attention *attention, size_t *classes, uint64_t *images)
+{
+    pthread_mutex_lock(&attention->mutex);
+    size_t count = attention->class_count;
+    for (size_t i = 0; i < count; i++) {
+        classes[i] = attention->classes[i].class;
+        images[i] = attention->classes[i].images;
+    }
+    pthread_mutex_unlock(&attention->mutex);
+    return count;
+}
+
+double attention_recent(struct attention *attention, size_t offset, size_t count, double *mean)
+{
+    pthread_mutex_lock(&attention->mutex);
+    double squares = attention->recent_squares;
+    if (squares > 0)
+        memcpy(mean, attention->recent + offset, count * sizeof *mean);
+    pthread_mutex_unlock(&attention->mutex);
+    return squares;
 }
 
 /* The newest entry with this id that is complete, or NULL. */

@@ -171,13 +171,19 @@ static int64_t run(struct worker *worker, size_t count)
         input = worker->input;
     }
     int64_t begin = monotonic_ns();
-    senet_run(worker->context, count, input, worker->logits, worker->excitations);
+    bool alone = taken[0]->run_alone != NULL;
+    if (alone)
+        taken[0]->run_alone(taken[0], worker->context, input);
+    else
+        senet_run(worker->context, count, input, worker->logits, worker->excitations);
     int64_t spent = monotonic_ns() - begin;
     if (count == 1)
         free_slots(batch, taken, 1);
     for (size_t i = 0; i < count; i++) {
-        memcpy(taken[i]->logits, worker->logits + i * classes, classes * sizeof(float));
-        memcpy(taken[i]->excitations, worker->excitations + i * gates, gates * sizeof(float));
+        if (!alone) {
+            memcpy(taken[i]->logits, worker->logits + i * classes, classes * sizeof(float));
+            memcpy(taken[i]->excitations, worker->excitations + i * gates, gates * sizeof(float));
+        }
         taken[i]->queue_ns += begin - taken[i]->since_ns;
         taken[i]->inference_ns = spent;
         taken[i]->batch_size = count;
@@ -223,6 +229,9 @@ static size_t take(struct worker *worker)
     size_t count = 0;
     batch->runs++;
     while (count < batch->options.max_batch && batch->ready.first != NULL) {
+        if (count > 0 &&
+            (worker->taken[0]->run_alone != NULL || batch->ready.first->run_alone != NULL))
+            break;
         worker->taken[count] = list_pop(&batch->ready);
         worker->taken[count++]->run = batch->runs;
     }

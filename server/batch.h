@@ -30,6 +30,10 @@ struct batch_image {
      * where the bytes are an encoded image. context is its own. */
     enum error_code (*prepare)(const struct batch_image *image, float *input, struct error *err);
     const void *context;
+    /* Takes senet_run's place for this image, on a worker's thread, alone; fills logits and
+     * excitations. NULL for the usual. state is its own. */
+    void (*run_alone)(struct batch_image *image, struct senet_context *context, const float *input);
+    void *state;
 
     /* Valid from done on; below `error` only where error.code is ERROR_NONE. */
     struct error error;

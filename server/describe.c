@@ -1,10 +1,6 @@
 /* describe.c - see describe.h. */
 #include "describe.h"
-
-#include <math.h>
-#include <stdlib.h>
-
-#define STATISTIC_DIGITS 5
+#include "reply.h"
 
 static const char *interpolation_name(enum interpolation interpolation)
 {
@@ -48,7 +44,7 @@ static void write_preprocess(struct writer *w, const struct preprocess *preproce
     writer_close(w, '}');
 }
 
-static void write_geometry(struct writer *w, const struct senet *model, size_t layer)
+void describe_block_members(struct writer *w, const struct senet *model, size_t layer)
 {
     const struct senet_block *block = senet_block(model, layer);
     reply_block_members(w, model, layer);
@@ -78,7 +74,7 @@ void describe_model(struct writer *w, const struct senet *model)
     writer_open(w, '[');
     for (size_t i = 0; i < info->blocks; i++) {
         writer_open(w, '{');
-        write_geometry(w, model, i);
+        describe_block_members(w, model, i);
         writer_close(w, '}');
     }
     writer_close(w, ']');
@@ -123,165 +119,4 @@ void describe_version(struct writer *w, const struct senet *model)
     writer_key_string(w, "kernels", model != NULL ? senet_info(model)->kernels : NULL);
     writer_key_string(w, "precision", model != NULL ? senet_info(model)->precision : NULL);
     writer_close(w, '}');
-}
-
-/* ---- statistics ------------------------------------------------------------------------------ */
-
-/* Gate by gate, [channels] each. */
-struct gate_statistics {
-    double *mean, *deviation;
-    float *least, *most;
-    uint64_t images;
-};
-
-static void free_statistics(struct gate_statistics *gates)
-{
-    free(gates->mean);
-    free(gates->deviation);
-    free(gates->least);
-    free(gates->most);
-}
-
-/* False where memory ran out. */
-static bool read_statistics(struct attention *attention, const struct senet_block *block,
-                            struct gate_statistics *out)
-{
-    size_t count = block->channels;
-    out->mean = calloc(count, sizeof(double));
-    out->deviation = calloc(count, sizeof(double));
-    out->least = calloc(count, sizeof(float));
-    out->most = calloc(count, sizeof(float));
-    if (out->mean == NULL || out->deviation == NULL || out->least == NULL || out->most == NULL)
-        return false;
-    out->images = attention_statistics(attention, block->offset, count, out->mean, out->deviation,
-                                       out->least, out->most);
-    return true;
-}
-
-static void write_doubles(struct writer *w, const char *name, const double *values, size_t count,
-                          bool known)
-{
-    writer_key(w, name);
-    if (!known) {
-        writer_null(w);
-        return;
-    }
-    writer_open(w, '[');
-    for (size_t i = 0; i < count; i++)
-        writer_number(w, values[i], STATISTIC_DIGITS);
-    writer_close(w, ']');
-}
-
-static void write_floats(struct writer *w, const char *name, const float *values, size_t count,
-                         bool known)
-{
-    writer_key(w, name);
-    if (known)
-        writer_floats(w, values, count, STATISTIC_DIGITS);
-    else
-        writer_null(w);
-}
-
-void describe_layer_statistics(struct writer *w, const struct senet *model,
-                               struct attention *attention, size_t layer)
-{
-    const struct senet_block *block = senet_block(model, layer);
-    struct gate_statistics gates = {0};
-    if (read_statistics(attention, block, &gates)) {
-        bool known = gates.images > 0;
-        writer_open(w, '{');
-        reply_model_member(w, senet_info(model));
-        writer_key_integer(w, "images", gates.images);
-        write_geometry(w, model, layer);
-        write_doubles(w, "mean", gates.mean, block->channels, known);
-        write_doubles(w, "std", gates.deviation, block->channels, known);
-        write_floats(w, "min", gates.least, block->channels, known);
-        write_floats(w, "max", gates.most, block->channels, known);
-        writer_close(w, '}');
-    } else {
-        w->failed = true;
-    }
-    free_statistics(&gates);
-}
-
-/* Mean, deviation and range over all gates and images of a block. */
-static void write_block_summary(struct writer *w, const struct senet_block *block,
-                                const struct gate_statistics *gates)
-{
-    static const char *const names[] = {"mean", "std", "min", "max"};
-    double mean = 0, square = 0, count = (double)block->channels;
-    double least = (double)gates->least[0], most = (double)gates->most[0];
-    for (size_t i = 0; i < block->channels; i++) {
-        mean += gates->mean[i] / count;
-        least = fmin(least, (double)gates->least[i]);
-        most = fmax(most, (double)gates->most[i]);
-    }
-    for (size_t i = 0; i < block->channels; i++) {
-        double distance = gates->mean[i] - mean;
-        square += (gates->deviation[i] * gates->deviation[i] + distance * distance) / count;
-    }
-    const double values[] = {mean, sqrt(square), least, most};
-    for (size_t i = 0; i < 4; i++) {
-        writer_key(w, names[i]);
-        if (gates->images > 0)
-            writer_number(w, values[i], STATISTIC_DIGITS);
-        else
-            writer_null(w);
-    }
-}
-
-void describe_all_statistics(struct writer *w, const struct senet *model,
-                             struct attention *attention)
-{
-    const struct senet_info *info = senet_info(model);
-    writer_open(w, '{');
-    reply_model_member(w, info);
-    writer_key_integer(w, "images", attention_statistics(attention, 0, 0, NULL, NULL, NULL, NULL));
-    writer_key(w, "layers");
-    writer_open(w, '[');
-    for (size_t i = 0; i < info->blocks; i++) {
-        struct gate_statistics gates = {0};
-        if (!read_statistics(attention, senet_block(model, i), &gates)) {
-            w->failed = true;
-        } else {
-            writer_open(w, '{');
-            write_geometry(w, model, i);
-            write_block_summary(w, senet_block(model, i), &gates);
-            writer_close(w, '}');
-        }
-        free_statistics(&gates);
-    }
-    writer_close(w, ']');
-    writer_close(w, '}');
-}
-
-enum error_code describe_request(struct writer *w, const struct senet *model,
-                                 struct attention *attention, const char *id,
-                                 const struct selection *selection, struct error *err)
-{
-    size_t positions[ATTENTION_IMAGES];
-    float *vectors;
-    size_t images = attention_find(attention, id, positions, &vectors);
-    if (images == 0) {
-        free(vectors);
-        return error_set(err, ERROR_NOT_FOUND,
-                         "no excitations of a request '%.128s'; the last %d requests are kept", id,
-                         ATTENTION_REQUESTS);
-    }
-    size_t floats = senet_info(model)->excitation_floats;
-    writer_open(w, '{');
-    reply_model_member(w, senet_info(model));
-    writer_key_string(w, "id", id);
-    writer_key(w, "images");
-    writer_open(w, '[');
-    for (size_t i = 0; i < images; i++) {
-        writer_open(w, '{');
-        writer_key_integer(w, "image", positions[i]);
-        reply_excitations_member(w, model, vectors + i * floats, selection);
-        writer_close(w, '}');
-    }
-    writer_close(w, ']');
-    writer_close(w, '}');
-    free(vectors);
-    return ERROR_NONE;
 }

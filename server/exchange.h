@@ -11,6 +11,7 @@
 #include "batch.h"
 #include "body.h"
 #include "error.h"
+#include "explain.h"
 #include "query.h"
 #include "service.h"
 #include "upload.h"
@@ -36,6 +37,7 @@ struct exchange {
     struct query query;
     struct upload upload;
     struct job *job;
+    struct explain *explain; /* of POST /explain */
 
     /* The answer. */
     struct writer out;

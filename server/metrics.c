@@ -2,6 +2,7 @@
  * _total on counters. Series are bounded: routes, methods, statuses, stages and blocks are. */
 #include "metrics.h"
 #include "monotonic.h"
+#include "relative.h"
 #include "reply.h"
 
 #include <stdio.h>
@@ -265,6 +266,23 @@ static void write_model(const struct metrics *metrics, const struct senet *model
                       senet_block(model, b)->name, metrics->gate_saturated[b] / images);
 }
 
+/* Of the blocks whose drift can be told: none before some images were seen. */
+static void write_drift(const struct model *model, struct writer *w)
+{
+    const struct senet_info *info = senet_info(model->senet);
+    if (model->reference == NULL)
+        return;
+    head(w, "senetd_se_drift", "gauge",
+         "Distance of the recent mean gates from the reference: RMS standardised mean difference "
+         "over a block's channels, less sampling error.");
+    for (size_t b = 0; b < info->blocks && b < MOST_BLOCKS; b++) {
+        const struct senet_block *block = senet_block(model->senet, b);
+        double drift = relative_drift(model->reference, block, model->attention);
+        if (drift >= 0)
+            writer_format(w, "senetd_se_drift{block=\"%s\"} %.6g\n", block->name, drift);
+    }
+}
+
 /* From /proc/self, as the client libraries of Prometheus do; left out where it cannot be read. */
 static void write_process(const struct metrics *metrics, struct writer *w)
 {
@@ -293,6 +311,8 @@ void metrics_write(const struct metrics *metrics, struct service *service, struc
            state == SERVICE_READY ? 1 : 0);
     if (model != NULL)
         write_model(metrics, model->senet, out);
+    if (model != NULL)
+        write_drift(model, out);
     head(out, "senetd_build_info", "gauge", "This program.");
     writer_format(out, "senetd_build_info{version=\"%s\",isa=\"%s\"} 1\n", SENETD_VERSION,
                   model != NULL ? senet_info(model->senet)->kernels : "");

@@ -12,6 +12,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 struct models {
     const struct config *config;
@@ -81,8 +82,26 @@ static void free_model(struct model *model)
 {
     batch_stop(model->batch);
     attention_free(model->attention);
+    reference_free(model->reference);
     senet_close(model->senet);
     free(model);
+}
+
+/* Optional: a model without it serves all but what is relative to it. */
+static void read_reference(const struct config *config, struct model *model)
+{
+    char path[4200];
+    struct error err = {0};
+    reference_path(config->weights, path, sizeof path);
+    if (access(path, F_OK) != 0) {
+        error_set(&model->no_reference, ERROR_NOT_FOUND,
+                  "the model has no reference statistics (" REFERENCE_FILE
+                  "); senetd profile makes them");
+    } else if (reference_read(path, model->senet, &model->reference, &err) != ERROR_NONE) {
+        error_set(&model->no_reference, ERROR_NOT_FOUND,
+                  "the model's reference statistics (" REFERENCE_FILE ") do not fit it");
+        log_error("reference", "'%s' is not used: %s", path, err.message);
+    }
 }
 
 static enum error_code make_model(const struct config *config, struct model **out,
@@ -103,6 +122,7 @@ static enum error_code make_model(const struct config *config, struct model **ou
         free_model(model);
         return code;
     }
+    read_reference(config, model);
     model->references = 1;
     *out = model;
     return ERROR_NONE;

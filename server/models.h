@@ -14,6 +14,7 @@
 #include "batch.h"
 #include "config.h"
 #include "error.h"
+#include "reference.h"
 #include "senet.h"
 #include <stddef.h>
 #include <stdint.h>
@@ -22,6 +23,8 @@ struct model {
     struct senet *senet;
     struct batch *batch;
     struct attention *attention;
+    struct reference *reference; /* NULL where there is none beside the weights */
+    struct error no_reference;   /* why, for clients; without paths */
 
     /* models.c's own, under its mutex. */
     size_t references;

@@ -11,9 +11,17 @@ static const struct {
     enum query_key key;
     const char *name;
 } keys[] = {
-    {QUERY_TOPK, "topk"},     {QUERY_EXCITATIONS, "excitations"},
-    {QUERY_LAYERS, "layers"}, {QUERY_LAYER, "layer"},
+    {QUERY_TOPK, "topk"},
+    {QUERY_EXCITATIONS, "excitations"},
+    {QUERY_LAYERS, "layers"},
+    {QUERY_LAYER, "layer"},
     {QUERY_ID, "id"},
+    {QUERY_RELATIVE, "relative"},
+    {QUERY_CLASS, "class"},
+    {QUERY_BLOCK, "block"},
+    {QUERY_MODE, "mode"},
+    {QUERY_VALUE, "value"},
+    {QUERY_CHANNELS, "channels"},
 };
 #define KEY_COUNT (sizeof keys / sizeof keys[0])
 
@@ -58,6 +66,45 @@ static enum error_code find_layer(const struct senet *model, const char *text, s
                      "no layer '%.*s'; expected 0 to %zu, or a name such as %s or %s",
                      size < 64 ? (int)size : 64, text, blocks - 1, senet_block(model, 0)->name,
                      senet_block(model, 0)->paper_name);
+}
+
+/* A class by its label, else by its index: labels may be numbers. */
+static enum error_code find_class(const struct senet *model, const char *text, size_t *out,
+                                  struct error *err)
+{
+    size_t classes = senet_info(model)->classes;
+    for (size_t i = 0; i < classes; i++)
+        if (strcasecmp(senet_label(model, i), text) == 0) {
+            *out = i;
+            return ERROR_NONE;
+        }
+    if (parse_number(text, strlen(text), out) && *out < classes)
+        return ERROR_NONE;
+    return error_set(err, ERROR_USAGE, "no class '%.64s'; expected 0 to %zu, or a label such as %s",
+                     text, classes - 1, senet_label(model, 0));
+}
+
+static enum error_code read_mode(const char *value, struct query *out, struct error *err)
+{
+    static const char *const names[] = {"identity", "mean", "zero"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(value, names[i]) == 0) {
+            out->mode = (enum query_mode)i;
+            return ERROR_NONE;
+        }
+    return error_set(err, ERROR_USAGE, "mode is '%.64s', expected identity, mean or zero", value);
+}
+
+static enum error_code read_value(const char *value, struct query *out, struct error *err)
+{
+    char *end;
+    double number = strtod(value, &end);
+    if (end == value || *end != '\0' || !(number >= 0 && number <= QUERY_MOST_VALUE))
+        return error_set(err, ERROR_USAGE, "value is '%.64s', expected a number of 0 to %d", value,
+                         QUERY_MOST_VALUE);
+    out->mode = MODE_VALUE;
+    out->value = (float)number;
+    return ERROR_NONE;
 }
 
 static enum error_code select_none(const struct senet *model, struct query *out, struct error *err)
@@ -122,6 +169,26 @@ static enum error_code read_pair(enum query_key key, const char *value, const st
     case QUERY_ID:
         out->id = value;
         return ERROR_NONE;
+    case QUERY_RELATIVE:
+        out->relative = strcmp(value, "1") == 0;
+        if (!out->relative && strcmp(value, "0") != 0)
+            return error_set(err, ERROR_USAGE, "relative is '%.64s', expected 0 or 1", value);
+        return ERROR_NONE;
+    case QUERY_CLASS:
+        out->has_class = true;
+        return find_class(model, value, &out->class, err);
+    case QUERY_BLOCK:
+        return strcmp(value, "all") == 0 ? ERROR_NONE : read_layers(value, model, out, err);
+    case QUERY_MODE:
+        return read_mode(value, out, err);
+    case QUERY_VALUE:
+        return read_value(value, out, err);
+    case QUERY_CHANNELS:
+        if (!parse_number(value, strlen(value), &out->channels) || out->channels == 0 ||
+            out->channels > QUERY_MOST_CHANNELS)
+            return error_set(err, ERROR_USAGE, "channels is '%.64s', expected 1 to %d", value,
+                             QUERY_MOST_CHANNELS);
+        return ERROR_NONE;
     }
     return error_set(err, ERROR_INTERNAL, "a query key without a reader");
 }
@@ -159,6 +226,8 @@ enum error_code query_parse(const struct query_pair *pairs, size_t count, unsign
         if (pairs[i].value == NULL || pairs[i].value[0] == '\0')
             return error_set(err, ERROR_USAGE, "%s has no value", keys[k].name);
         seen |= keys[k].key;
+        if ((seen & QUERY_MODE) && (seen & QUERY_VALUE))
+            return error_set(err, ERROR_USAGE, "mode and value are both given, expected one");
         TRY(read_pair(keys[k].key, pairs[i].value, model, out, err));
     }
     return ERROR_NONE;

@@ -25,13 +25,35 @@ enum query_key {
     QUERY_LAYERS = 4, /* a list */
     QUERY_LAYER = 8,  /* one */
     QUERY_ID = 16,
+    QUERY_RELATIVE = 32, /* 0 or 1 */
+    QUERY_CLASS = 64,    /* a label or an index */
+    QUERY_BLOCK = 128,   /* "all", or a list as of QUERY_LAYERS */
+    QUERY_MODE = 256,
+    QUERY_VALUE = 512, /* a gate */
+    QUERY_CHANNELS = 1024,
 };
+
+/* What takes the place of a block's gates. */
+enum query_mode {
+    MODE_IDENTITY, /* their mean, in every channel */
+    MODE_MEAN,     /* each channel's mean in the reference */
+    MODE_ZERO,
+    MODE_VALUE, /* query.value */
+};
+
+#define QUERY_MOST_CHANNELS 64
+#define QUERY_MOST_VALUE    10
 
 struct query {
     struct selection selection; /* its blocks are owned by the query */
     bool has_layer;
     size_t layer;   /* of QUERY_LAYER */
     const char *id; /* of QUERY_ID, or NULL; in the pair's memory */
+    bool relative, has_class;
+    size_t class; /* of QUERY_CLASS */
+    enum query_mode mode;
+    float value;     /* 0..QUERY_MOST_VALUE */
+    size_t channels; /* 0 where none are asked for, at most QUERY_MOST_CHANNELS */
 };
 
 /* accepted is a set of enum query_key. model may be NULL for routes that accept none.

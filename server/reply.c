@@ -4,6 +4,7 @@
  * enough for 15,104 values in about 130 KB.
  */
 #include "reply.h"
+#include "relative.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -146,6 +147,9 @@ void reply_excitations_member(struct writer *w, const struct senet *model, const
         writer_open(w, '{');
         reply_block_members(w, model, i);
         write_gate_statistics(w, gates, block->channels);
+        if (selection->reference != NULL)
+            relative_members(w, selection->reference, block, gates,
+                             selection->detail == DETAIL_FULL);
         if (selection->detail == DETAIL_FULL) {
             writer_reserve(w, block->channels * 9 + 32);
             writer_key(w, "values");
@@ -156,7 +160,7 @@ void reply_excitations_member(struct writer *w, const struct senet *model, const
     writer_close(w, ']');
 }
 
-static void write_top_k(struct writer *w, const struct senet *model, const float *logits, size_t k)
+void reply_top_k(struct writer *w, const struct senet *model, const float *logits, size_t k)
 {
     size_t classes = senet_info(model)->classes;
     if (k > classes)
@@ -195,7 +199,7 @@ void reply_result(struct writer *w, const struct senet *model, const struct batc
         writer_key_integer(w, "width", image->width);
         writer_key_integer(w, "height", image->height);
         if (selection->topk > 0)
-            write_top_k(w, model, image->logits, selection->topk);
+            reply_top_k(w, model, image->logits, selection->topk);
         reply_excitations_member(w, model, image->excitations, selection);
     }
     writer_close(w, '}');

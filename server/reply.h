@@ -9,6 +9,7 @@
 
 #include "batch.h"
 #include "error.h"
+#include "reference.h"
 #include "senet.h"
 #include "writer.h"
 #include <stdbool.h>
@@ -29,7 +30,8 @@ enum detail {
 struct selection {
     size_t topk; /* 0: no top_k member */
     enum detail detail;
-    bool *blocks; /* [info->blocks]: those to tell of; NULL for all */
+    bool *blocks;                      /* [info->blocks]: those to tell of; NULL for all */
+    const struct reference *reference; /* to tell of gates relative to it; or NULL */
 };
 
 unsigned reply_status(enum error_code code);
@@ -60,6 +62,9 @@ void reply_server_timing(char *out, size_t size, const struct batch_image *image
 /* "excitations":[...] from one image's vector, [excitation_floats]; nothing for DETAIL_NONE. */
 void reply_excitations_member(struct writer *w, const struct senet *model, const float *excitations,
                               const struct selection *selection);
+
+/* "top_k":[...], of up to k classes. */
+void reply_top_k(struct writer *w, const struct senet *model, const float *logits, size_t k);
 
 /* "layer":3,"name":"layer2.0","paper_name":...,"channels":512: how a block is told of anywhere. */
 void reply_block_members(struct writer *w, const struct senet *model, size_t index);

@@ -1,9 +1,11 @@
 /* routes.c - see routes.h. */
 #include "routes.h"
+#include "compare.h"
 #include "describe.h"
 #include "metrics.h"
 #include "monotonic.h"
 #include "reply.h"
+#include "statistics.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -66,13 +68,32 @@ static enum error_code make_job(struct exchange *exchange, struct error *err)
     return ERROR_NONE;
 }
 
+/* The model's reference, where it has to be there. */
+static enum error_code need_reference(const struct exchange *exchange, struct error *err)
+{
+    const struct model *model = exchange->model;
+    if (model->reference != NULL)
+        return ERROR_NONE;
+    return error_set(err, model->no_reference.code, "%s", model->no_reference.message);
+}
+
+static enum error_code use_reference(struct exchange *exchange, struct error *err)
+{
+    if (!exchange->query.relative)
+        return ERROR_NONE;
+    TRY(need_reference(exchange, err));
+    exchange->query.selection.reference = exchange->model->reference;
+    return ERROR_NONE;
+}
+
 static enum error_code receive_classify(struct exchange *exchange, struct error *err)
 {
     const struct senet *senet = exchange->model->senet;
     size_t classes = senet_info(senet)->classes, topk = exchange->service->config->topk;
     TRY(query_parse(exchange->pairs, exchange->pair_count,
-                    QUERY_TOPK | QUERY_EXCITATIONS | QUERY_LAYERS, senet,
+                    QUERY_TOPK | QUERY_EXCITATIONS | QUERY_LAYERS | QUERY_RELATIVE, senet,
                     topk < classes ? topk : classes, &exchange->query, err));
+    TRY(use_reference(exchange, err));
     return make_job(exchange, err);
 }
 
@@ -83,13 +104,114 @@ static enum error_code select_layer(struct exchange *exchange, unsigned keys, st
     TRY(query_parse(exchange->pairs, exchange->pair_count, keys, exchange->model->senet, 0, query,
                     err));
     query->selection.detail = query->has_layer ? DETAIL_FULL : DETAIL_SUMMARY;
+    TRY(use_reference(exchange, err));
     return query->has_layer ? query_select_layer(query, exchange->model->senet, err) : ERROR_NONE;
 }
 
 static enum error_code receive_se_weights(struct exchange *exchange, struct error *err)
 {
-    TRY(select_layer(exchange, QUERY_LAYER, err));
+    TRY(select_layer(exchange, QUERY_LAYER | QUERY_RELATIVE, err));
     return make_job(exchange, err);
+}
+
+static enum error_code receive_compare(struct exchange *exchange, struct error *err)
+{
+    const struct senet *senet = exchange->model->senet;
+    size_t classes = senet_info(senet)->classes, topk = exchange->service->config->topk;
+    TRY(query_parse(exchange->pairs, exchange->pair_count,
+                    QUERY_TOPK | QUERY_LAYERS | QUERY_CHANNELS, senet,
+                    topk < classes ? topk : classes, &exchange->query, err));
+    exchange->query.selection.detail = DETAIL_NONE;
+    TRY(make_job(exchange, err));
+    if (exchange->job->count < 2 || exchange->job->count > COMPARE_MOST)
+        return error_set(err, ERROR_USAGE, "%zu images to compare, expected 2 to %d",
+                         exchange->job->count, COMPARE_MOST);
+    return ERROR_NONE;
+}
+
+static enum error_code receive_explain(struct exchange *exchange, struct error *err)
+{
+    const struct model *model = exchange->model;
+    size_t classes = senet_info(model->senet)->classes, topk = exchange->service->config->topk;
+    struct query *query = &exchange->query;
+    TRY(query_parse(exchange->pairs, exchange->pair_count,
+                    QUERY_TOPK | QUERY_BLOCK | QUERY_MODE | QUERY_VALUE | QUERY_CHANNELS,
+                    model->senet, topk < classes ? topk : classes, query, err));
+    if (query->mode == MODE_MEAN || query->channels > 0)
+        TRY(need_reference(exchange, err));
+    TRY(make_job(exchange, err));
+    if (exchange->job->count != 1)
+        return error_set(err, ERROR_USAGE, "%zu images to explain, expected one",
+                         exchange->job->count);
+    return explain_new(model->senet, model->reference, query, &exchange->job->images[0],
+                       &exchange->explain, err);
+}
+
+/* Into the memory of excitations. */
+static void count_attention(struct exchange *exchange, size_t index)
+{
+    const struct batch_image *image = &exchange->job->images[index];
+    struct senet_top top;
+    if (image->error.code != ERROR_NONE)
+        return;
+    senet_top_k(image->logits, senet_info(exchange->model->senet)->classes, 1, &top);
+    attention_add(exchange->model->attention, exchange->id, index, top.index, image->excitations);
+}
+
+/* The members that end every answer of a job, and its counters. begin_ns: of writing it. */
+static unsigned finish_job(struct exchange *exchange, int64_t begin_ns)
+{
+    const struct job *job = exchange->job;
+    reply_timing_members(&exchange->out, job->images, job->count,
+                         monotonic_ns() - exchange->body_ns);
+    writer_close(&exchange->out, '}');
+    int64_t serialize_ns = monotonic_ns() - begin_ns;
+    metrics_job(exchange->service->metrics, exchange->model->senet, job, serialize_ns);
+    reply_server_timing(exchange->timing, sizeof exchange->timing, job->images, job->count,
+                        serialize_ns);
+    return ok(exchange);
+}
+
+static unsigned answer_compare(struct exchange *exchange)
+{
+    const struct senet *senet = exchange->model->senet;
+    const struct job *job = exchange->job;
+    struct writer *out = &exchange->out;
+    int64_t begin = monotonic_ns();
+    size_t good = 0, bad = 0;
+    for (size_t i = 0; i < job->count; i++) {
+        good += job->images[i].error.code == ERROR_NONE;
+        if (job->images[i].error.code != ERROR_NONE)
+            bad = i;
+    }
+    if (good < 2)
+        return routes_problem(exchange, &job->images[bad].error);
+    writer_open(out, '{');
+    reply_model_member(out, senet_info(senet));
+    writer_key(out, "images");
+    writer_open(out, '[');
+    for (size_t i = 0; i < job->count; i++) {
+        count_attention(exchange, i);
+        reply_result(out, senet, &job->images[i], exchange->upload.images[i].filename,
+                     &exchange->query.selection);
+    }
+    writer_close(out, ']');
+    compare_members(out, senet, exchange->model->reference, job, &exchange->query);
+    return finish_job(exchange, begin);
+}
+
+static unsigned answer_explain(struct exchange *exchange)
+{
+    const struct batch_image *image = &exchange->job->images[0];
+    struct writer *out = &exchange->out;
+    int64_t begin = monotonic_ns();
+    if (image->error.code != ERROR_NONE)
+        return routes_problem(exchange, &image->error);
+    writer_open(out, '{');
+    reply_model_member(out, senet_info(exchange->model->senet));
+    writer_key_string(out, "filename", exchange->upload.images[0].filename);
+    explain_members(out, exchange->explain, image);
+    return finish_job(exchange, begin);
 }
 
 /* The results of a finished job: a lone bad image is the request's problem, others are told of in
@@ -111,22 +233,17 @@ static unsigned answer_results(struct exchange *exchange)
     writer_open(out, '[');
     for (size_t i = 0; i < job->count; i++) {
         const struct batch_image *image = &job->images[i];
-        if (image->error.code == ERROR_NONE)
-            attention_add(exchange->model->attention, exchange->id, i, image->excitations);
+        count_attention(exchange, i);
         reply_result(out, senet, image, exchange->upload.images[i].filename, selection);
     }
     writer_close(out, ']');
-    reply_timing_members(out, job->images, job->count, monotonic_ns() - exchange->body_ns);
-    writer_close(out, '}');
-    int64_t serialize_ns = monotonic_ns() - begin;
-    metrics_job(exchange->service->metrics, senet, job, serialize_ns);
-    reply_server_timing(exchange->timing, sizeof exchange->timing, job->images, job->count,
-                        serialize_ns);
-    return ok(exchange);
+    return finish_job(exchange, begin);
 }
 
 void routes_release(struct exchange *exchange)
 {
+    explain_free(exchange->explain);
+    exchange->explain = NULL;
     batch_job_free(exchange->job);
     exchange->job = NULL;
     upload_free(&exchange->upload);
@@ -135,23 +252,51 @@ void routes_release(struct exchange *exchange)
 
 /* ---- documents ------------------------------------------------------------------------------- */
 
+/* A class's statistics are told of one layer, and nothing else. */
+static enum error_code check_class(const struct query *query, struct error *err)
+{
+    if (!query->has_class || (query->has_layer && query->id == NULL && !query->relative))
+        return ERROR_NONE;
+    return error_set(err, ERROR_USAGE, "class needs layer, and goes with neither id nor relative");
+}
+
 static unsigned get_se_weights(struct exchange *exchange)
 {
     const struct senet *senet = exchange->model->senet;
     struct attention *attention = exchange->model->attention;
     const struct query *query = &exchange->query;
     struct error err = {0};
-    if (select_layer(exchange, QUERY_LAYER | QUERY_ID, &err) != ERROR_NONE)
+    const struct reference *reference;
+    if (select_layer(exchange, QUERY_LAYER | QUERY_ID | QUERY_CLASS | QUERY_RELATIVE, &err) !=
+            ERROR_NONE ||
+        check_class(query, &err) != ERROR_NONE)
         return routes_problem(exchange, &err);
-    if (query->id != NULL) {
-        if (describe_request(&exchange->out, senet, attention, query->id, &query->selection,
-                             &err) != ERROR_NONE)
+    reference = query->selection.reference;
+    if (query->has_class) {
+        if (statistics_class(&exchange->out, senet, attention, query->layer, query->class, &err) !=
+            ERROR_NONE)
+            return routes_problem(exchange, &err);
+    } else if (query->id != NULL) {
+        if (statistics_request(&exchange->out, senet, attention, query->id, &query->selection,
+                               &err) != ERROR_NONE)
             return routes_problem(exchange, &err);
     } else if (query->has_layer) {
-        describe_layer_statistics(&exchange->out, senet, attention, query->layer);
+        statistics_layer(&exchange->out, senet, attention, reference, query->layer);
     } else {
-        describe_all_statistics(&exchange->out, senet, attention);
+        statistics_all(&exchange->out, senet, attention, reference);
     }
+    return ok(exchange);
+}
+
+static unsigned get_reference(struct exchange *exchange)
+{
+    const struct query *query = &exchange->query;
+    struct error err = {0};
+    if (select_layer(exchange, QUERY_LAYER, &err) != ERROR_NONE ||
+        need_reference(exchange, &err) != ERROR_NONE ||
+        statistics_reference(&exchange->out, exchange->model->senet, exchange->model->reference,
+                             query->has_layer ? &query->layer : NULL, &err) != ERROR_NONE)
+        return routes_problem(exchange, &err);
     return ok(exchange);
 }
 
@@ -220,11 +365,19 @@ static unsigned get_index(struct exchange *exchange);
 static const struct route routes[] = {
     {"/", METHOD_GET, false, NULL, get_index, "this list"},
     {"/classify", METHOD_POST | METHOD_PUT, true, receive_classify, answer_results,
-     "classes and excitations of images; query: topk, excitations=full|summary|none, layers"},
+     "classes and excitations of images; query: topk, excitations=full|summary|none, layers, "
+     "relative"},
+    {"/explain", METHOD_POST | METHOD_PUT, true, receive_explain, answer_explain,
+     "what each block's attention is worth for an image; query: block, mode=identity|mean|zero or "
+     "value, channels, topk"},
+    {"/compare", METHOD_POST | METHOD_PUT, true, receive_compare, answer_compare,
+     "where the excitations of two or more images differ; query: layers, channels, topk"},
     {"/se-weights", METHOD_GET, true, NULL, get_se_weights,
-     "excitations of the images served so far; query: layer, id"},
+     "excitations of the images served so far; query: layer, id, class, relative"},
     {"/se-weights", METHOD_POST | METHOD_PUT, true, receive_se_weights, answer_results,
-     "excitations of images; query: layer"},
+     "excitations of images; query: layer, relative"},
+    {"/reference", METHOD_GET, true, NULL, get_reference,
+     "excitations of the model on ordinary photos; query: layer"},
     {"/model", METHOD_GET, true, NULL, get_model, "facts of the model"},
     {"/healthz", METHOD_GET, false, NULL, get_healthz, "200 while the process lives"},
     {"/readyz", METHOD_GET, false, NULL, get_readyz, "200 once the model is loaded and warm"},

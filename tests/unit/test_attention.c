@@ -41,7 +41,7 @@ static void add_image(const char *id, size_t position, size_t i)
     float gates[FLOATS];
     for (size_t g = 0; g < FLOATS; g++)
         gates[g] = gate(i, g);
-    attention_add(attention, id, position, gates);
+    attention_add(attention, id, position, i % 3, gates);
 }
 
 static void nothing_is_told_before_the_first_image(void **state)
@@ -81,6 +81,64 @@ static void statistics_agree_with_plain_sums(void **state)
         assert_true(fabs(deviation[g] - (double)sqrtl(squares / IMAGES)) < 1e-12);
         assert_true(least[g] == low && most[g] == high);
     }
+}
+
+static void each_class_has_sums_of_its_own(void **state)
+{
+    double mean[FLOATS], deviation[FLOATS];
+    size_t classes[ATTENTION_CLASSES];
+    uint64_t images[ATTENTION_CLASSES];
+    (void)state;
+    for (size_t i = 0; i < 10; i++)
+        add_image("a", 0, i);
+    assert_int_equal(attention_class_statistics(attention, 1, 0, FLOATS, mean, deviation), 3);
+    for (size_t g = 0; g < FLOATS; g++) {
+        double a = (double)gate(1, g), b = (double)gate(4, g), c = (double)gate(7, g);
+        double middle = (a + b + c) / 3;
+        assert_true(fabs(mean[g] - middle) < 1e-12);
+        double square = pow(a - middle, 2) + pow(b - middle, 2) + pow(c - middle, 2);
+        assert_true(fabs(deviation[g] - sqrt(square / 3)) < 1e-12);
+    }
+    assert_int_equal(attention_classes(attention, classes, images), 3);
+    assert_true(classes[0] == 0 && images[0] == 4);
+    assert_int_equal(attention_class_statistics(attention, 5, 0, FLOATS, mean, deviation), 0);
+}
+
+/* The rarest class gives way once all places are taken. */
+static void classes_are_bounded(void **state)
+{
+    float gates[FLOATS] = {0};
+    double mean[FLOATS], deviation[FLOATS];
+    (void)state;
+    for (size_t round = 0; round < 2; round++)
+        for (size_t class = 0; class < ATTENTION_CLASSES; class ++)
+            if (class != 7 || round == 0)
+                attention_add(attention, "a", 0, class, gates);
+    gates[0] = 0.5F;
+    attention_add(attention, "a", 0, 1000, gates);
+    assert_int_equal(attention_class_statistics(attention, 7, 0, FLOATS, mean, deviation), 0);
+    assert_int_equal(attention_class_statistics(attention, 1000, 0, FLOATS, mean, deviation), 1);
+    assert_true(mean[0] == 0.5);
+    assert_int_equal(attention_class_statistics(attention, 8, 0, FLOATS, mean, deviation), 2);
+}
+
+static void the_recent_mean_forgets(void **state)
+{
+    float gates[FLOATS] = {0};
+    double mean[FLOATS];
+    (void)state;
+    assert_true(attention_recent(attention, 0, FLOATS, mean) == 0);
+    for (size_t i = 0; i < 100; i++)
+        attention_add(attention, "a", 0, 0, gates);
+    assert_true(fabs(attention_recent(attention, 0, FLOATS, mean) - 0.01) < 1e-12);
+    assert_true(mean[2] == 0);
+    gates[2] = 1;
+    for (size_t i = 0; i < 10 * ATTENTION_WINDOW; i++)
+        attention_add(attention, "a", 0, 0, gates);
+    double squares = attention_recent(attention, 0, FLOATS, mean);
+    assert_true(mean[2] > 0.999 && mean[1] == 0);
+    double share = 1.0 / ATTENTION_WINDOW; /* of a geometric series */
+    assert_true(fabs(squares - share / (2 - share)) < 1e-6);
 }
 
 static void requests_are_found_by_their_id(void **state)
@@ -169,7 +227,7 @@ static void a_model_without_blocks_is_counted_too(void **state)
     float nothing = 0;
     (void)state;
     assert_int_equal(attention_new(0, &none, &err), ERROR_NONE);
-    attention_add(none, "a", 0, &nothing);
+    attention_add(none, "a", 0, 0, &nothing);
     assert_int_equal(attention_statistics(none, 0, 0, NULL, NULL, NULL, NULL), 1);
     attention_free(none);
 }
@@ -180,6 +238,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(nothing_is_told_before_the_first_image),
         TEST(statistics_agree_with_plain_sums),
+        TEST(each_class_has_sums_of_its_own),
+        TEST(classes_are_bounded),
+        TEST(the_recent_mean_forgets),
         TEST(requests_are_found_by_their_id),
         TEST(the_newest_of_equal_ids_wins),
         TEST(old_requests_are_forgotten),
