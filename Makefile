@@ -163,7 +163,7 @@ format: tools
 lint: deps tools
 	@$(MAKE) --no-print-directory all
 	clang-format --dry-run -Werror $(SOURCES)
-	shellcheck tests/*.sh tests/deploy/*.sh weights/*.sh .ci/run
+	shellcheck tests/*.sh tests/deploy/*.sh deploy/*.sh weights/*.sh .ci/run
 	tests/lint.sh $(O)
 
 clean:

@@ -68,3 +68,22 @@ uninstall:
 .PHONY: test-install
 test-install: $(O)/senetd
 	@tests/run.sh tests/deploy/test_install.sh
+
+# ---- the fleet ----------------------------------------------------------------------------------
+
+DEPLOY_TOOLS := haproxy prometheus docker-compose iproute2 curl python3
+ENGINE_TOOLS := docker.io debootstrap iptables
+
+# What CI runs: every file by the program that reads it, and a fleet in network namespaces.
+.PHONY: check-deploy test-deploy
+check-deploy: deps
+	@$(MAKE) --no-print-directory deps PACKAGES="$(DEPLOY_TOOLS)"
+	@$(MAKE) --no-print-directory all
+	tests/deploy/static.sh $(O)/senetd
+	tests/deploy/fleet.py --senetd $(O)/senetd
+
+# And with the demo model, throughput measured, and the images by a Docker engine. Root.
+test-deploy: check-deploy
+	@$(MAKE) --no-print-directory deps PACKAGES="$(ENGINE_TOOLS)"
+	tests/deploy/fleet.py --senetd $(O)/senetd --weights weights/demo --throughput
+	tests/deploy/docker.sh
