@@ -26,6 +26,7 @@ struct worker {
     float *input;               /* [max_batch][3][height][width] */
     float *logits;              /* [max_batch][classes] */
     float *excitations;         /* [max_batch][excitation_floats] */
+    uint64_t moves, seen;       /* under the batch's mutex: see batch_progressed */
 };
 
 struct batch {
@@ -222,8 +223,11 @@ static enum error_code warm_up(struct worker *worker, struct error *err)
 static size_t take(struct worker *worker)
 {
     struct batch *batch = worker->batch;
-    while (!batch->stopping && batch->ready.first == NULL)
+    worker->moves++;
+    while (!batch->stopping && batch->ready.first == NULL) {
         pthread_cond_wait(&batch->ready_or_end, &batch->mutex);
+        worker->moves++;
+    }
     if (batch->stopping)
         return 0;
     size_t count = 0;
@@ -432,6 +436,20 @@ void batch_read_gauges(struct batch *batch, struct batch_gauges *out)
                                  .busy = batch->busy,
                                  .runs = batch->runs};
     pthread_mutex_unlock(&batch->mutex);
+}
+
+bool batch_progressed(struct batch *batch)
+{
+    bool all = true;
+    pthread_mutex_lock(&batch->mutex);
+    for (size_t i = 0; i < batch->options.workers; i++) {
+        struct worker *worker = &batch->workers[i];
+        all = all && worker->moves != worker->seen;
+        worker->seen = worker->moves;
+    }
+    pthread_cond_broadcast(&batch->ready_or_end);
+    pthread_mutex_unlock(&batch->mutex);
+    return all;
 }
 
 void batch_close(struct batch *batch)

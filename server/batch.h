@@ -14,6 +14,7 @@
 #include "image.h"
 #include "senet.h"
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -107,6 +108,10 @@ struct batch_gauges {
 };
 
 void batch_read_gauges(struct batch *batch, struct batch_gauges *out);
+
+/* Whether every worker moved since the last call: woke while it had nothing to do, or ended a run;
+ * and asks those that wait to wake. By one thread at a time. */
+bool batch_progressed(struct batch *batch);
 
 /* From now on batch_submit refuses. */
 void batch_close(struct batch *batch);

@@ -27,6 +27,8 @@
     TEXT(config, "config", NULL, "PATH", "a JSON file with options: {\"max-body\": \"8m\"}")       \
     TEXT(listen, "listen", "127.0.0.1:8080", "HOST:PORT",                                          \
          "address to serve on; [::1]:8080 for IPv6, :8080 for all, port 0 picks a free one")       \
+    TEXT(admin_listen, "admin-listen", "127.0.0.1:8081", "HOST:PORT",                              \
+         "second address, for calls that change the daemon; \"off\" for none")                     \
     TEXT(port_file, "port-file", NULL, "PATH", "file to write the port to once it is bound")       \
     TEXT(weights, "weights", SENETD_WEIGHTS, "PATH",                                               \
          "a .safetensors file, or a directory with model.safetensors and config.json")             \
@@ -46,6 +48,10 @@
     SIZE(max_batch, "max-batch", 8, 1, 256, 1000, "N", "most images that a worker runs at once")   \
     SIZE(queue, "queue", 256, 1, 1000000, 1000, "N",                                               \
          "images that may wait before requests are refused with 503")                              \
+    SIZE(drain_delay, "drain-delay", 0, 0, 3600, 1000, "S",                                        \
+         "after SIGTERM: seconds of serving on with readiness off")                                \
+    SIZE(drain_timeout, "drain-timeout", 25, 0, 3600, 1000, "S",                                   \
+         "after that: seconds for what was accepted")                                              \
     SIZE(batch, "batch", 1, 1, 256, 1000, "N", "bench: images in a run")                           \
     SIZE(seconds, "seconds", 5, 1, 86400, 1000, "S", "bench: how long")
 

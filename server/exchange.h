@@ -29,6 +29,7 @@ struct exchange {
     char id[ATTENTION_ID_BYTES];
     struct query_pair pairs[QUERY_MAX_PAIRS]; /* [pair_count] */
     size_t pair_count;
+    const char *path;         /* as it came, decoded, without the query */
     const char *content_type; /* or NULL */
     struct body body;
     int64_t headers_ns, body_ns; /* CLOCK_MONOTONIC when the headers, the body were complete */

@@ -38,6 +38,7 @@
 
 struct http {
     struct service *service;
+    bool admin;
     struct MHD_Daemon *daemon;
     struct body_budget budget;
     int quiesced_fd;      /* the listening socket once it accepts no more; else -1 */
@@ -90,7 +91,7 @@ static void add_headers(struct transfer *transfer, struct MHD_Response *response
         MHD_add_response_header(response, "Content-Type", exchange->out_type);
     if (status == 405 || transfer->method_bit == METHOD_OPTIONS) {
         char allow[ROUTES_ALLOW_BYTES];
-        routes_allow(transfer->path, allow);
+        routes_allow(transfer->path, transfer->http->admin, allow);
         MHD_add_response_header(response, "Allow", allow);
     }
     if (exchange->retry_after > 0) {
@@ -148,7 +149,9 @@ static enum MHD_Result send_refusal(struct transfer *transfer)
     struct exchange *exchange = &transfer->exchange;
     if (transfer->refused_status == 0)
         return send_problem(transfer, &transfer->refusal);
-    const char *name = transfer->refused_status == 405 ? "method-not-allowed" : "length-required";
+    const char *name = transfer->refused_status == 405   ? "method-not-allowed"
+                       : transfer->refused_status == 403 ? "forbidden"
+                                                         : "length-required";
     return send_answer(transfer, routes_problem_as(exchange, transfer->refused_status, name,
                                                    transfer->refusal.message));
 }
@@ -191,14 +194,15 @@ static void find_route(struct transfer *transfer)
 {
     struct exchange *exchange = &transfer->exchange;
     struct error *refusal = &transfer->refusal;
-    exchange->route = routes_find(transfer->path, transfer->method_bit, &transfer->path_known);
+    exchange->route = routes_find(transfer->path, transfer->method_bit, transfer->http->admin,
+                                  &transfer->path_known);
     if (transfer->method_bit == METHOD_OPTIONS && strcmp(transfer->path, "*") == 0)
         transfer->path_known = true;
     if (!transfer->path_known) {
         error_set(refusal, ERROR_NOT_FOUND, "no such path; GET / lists those that exist");
     } else if (exchange->route == NULL && transfer->method_bit != METHOD_OPTIONS) {
         char allow[ROUTES_ALLOW_BYTES];
-        routes_allow(transfer->path, allow);
+        routes_allow(transfer->path, transfer->http->admin, allow);
         transfer->refused_status = 405;
         error_set(refusal, ERROR_USAGE, "this path takes %s", allow);
     }
@@ -208,7 +212,8 @@ static void find_route(struct transfer *transfer)
 static void check_length(struct transfer *transfer)
 {
     size_t cap = transfer->http->service->config->max_body;
-    bool uploads = transfer->method_bit == METHOD_POST || transfer->method_bit == METHOD_PUT;
+    const struct route *route = transfer->exchange.route;
+    bool uploads = route != NULL && route->receive != NULL;
     const char *length = header(transfer, "Content-Length");
     if (length != NULL && strtoull(length, NULL, 10) > cap) {
         error_set(&transfer->refusal, ERROR_TOO_LARGE, "the body has %.20s bytes, at most %zu",
@@ -266,9 +271,14 @@ static struct transfer *begin(struct http *http, struct MHD_Connection *connecti
     atomic_fetch_add(&http->active, 1);
     note_peer(transfer);
     transfer->method_bit = method_bit(method);
+    transfer->exchange.path = transfer->path;
     transfer->exchange.content_type = header(transfer, "Content-Type");
     exchange_set_id(&transfer->exchange, header(transfer, "X-Request-Id"));
     find_route(transfer);
+    if (http->admin && header(transfer, "Origin") != NULL && !is_refused(transfer)) {
+        transfer->refused_status = 403; /* a page in a browser of this machine */
+        error_set(&transfer->refusal, ERROR_USAGE, "this address takes no requests of web pages");
+    }
     const struct route *route = transfer->exchange.route;
     if (!is_refused(transfer) && route != NULL && route->needs_model &&
         service_state(http->service) == SERVICE_LOADING)
@@ -443,7 +453,7 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-enum error_code http_start(struct service *service, const struct listener *listener,
+enum error_code http_start(struct service *service, const struct listener *listener, bool admin,
                            struct http **out, struct error *err)
 {
     struct http *http = calloc(1, sizeof *http);
@@ -452,6 +462,7 @@ enum error_code http_start(struct service *service, const struct listener *liste
         return error_set(err, ERROR_MEMORY, "no memory for the HTTP server");
     }
     http->service = service;
+    http->admin = admin;
     http->quiesced_fd = -1;
     http->budget.cap = service->config->max_body;
     http->budget.most = UPLOAD_BUDGET * service->config->max_body;

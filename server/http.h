@@ -9,14 +9,16 @@
 #include "error.h"
 #include "listener.h"
 #include "service.h"
+#include <stdbool.h>
 #include <stddef.h>
 
 struct http;
 
-/* Serves on the listener's socket, which it owns from now on, also after an error. Until
+/* Serves on the listener's socket, which it owns from now on, also after an error. admin: also the
+ * routes that change the daemon; they may block this listener, so it is one of its own. Until
  * service->state leaves SERVICE_LOADING, routes that need the model answer 503.
  * Errors: ERROR_IO, ERROR_MEMORY. */
-enum error_code http_start(struct service *service, const struct listener *listener,
+enum error_code http_start(struct service *service, const struct listener *listener, bool admin,
                            struct http **out, struct error *err) MUST_CHECK;
 
 /* Accepts what waits in the socket's backlog, then refuses. Connections live on; their answers ask

@@ -1,8 +1,9 @@
 /* main.c - commands and life cycle of senetd; the only file that exits.
  *
- * The daemon listens first and loads then, so that probes get an answer meanwhile. Signals are
- * blocked in every thread and taken by sigwait here. SIGTERM or SIGINT: readiness goes off, the
- * socket closes, what was accepted is answered, exit 0. A second signal exits at once.
+ * The daemon listens first and loads then, so that probes get an answer meanwhile. SIGHUP loads the
+ * model anew. SIGTERM or SIGINT: readiness goes off, after --drain-delay the socket closes, what
+ * was accepted is answered within --drain-timeout, exit 0. A second signal exits at once, as does
+ * the first one while the model is still being loaded: nothing was accepted yet.
  */
 #include "batch.h"
 #include "bench.h"
@@ -14,9 +15,12 @@
 #include "listener.h"
 #include "log.h"
 #include "metrics.h"
+#include "notify.h"
 #include "service.h"
+#include "watchdog.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -24,20 +28,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EXIT_USAGE 2
-/* Within the 30 s that Kubernetes leaves between SIGTERM and SIGKILL. */
-#define GRACE_S 25
-
-static sigset_t stop_signals(void)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    return set;
-}
 
 /* Fresh pages are dear: let malloc keep what was freed instead of mapping it anew each time. */
 static void keep_memory(void)
@@ -48,66 +42,169 @@ static void keep_memory(void)
 
 /* ---- the daemon ------------------------------------------------------------------------------ */
 
-static void *exit_on_signal(void *unused)
+/* Signals arrive as bytes in a pipe. A handler may run in any thread; sigwait would need them
+ * blocked in all, and OpenBLAS starts threads of its own before main. */
+static int signal_pipe[2];
+
+static void on_signal(int signal)
 {
-    sigset_t set = stop_signals();
-    int signal;
-    (void)unused;
-    sigwait(&set, &signal);
-    _exit(128 + signal);
+    int cause = errno;
+    unsigned char byte = (unsigned char)signal;
+    ssize_t written = write(signal_pipe[1], &byte, 1);
+    (void)written;
+    errno = cause;
 }
 
-/* Serves until a signal other than SIGHUP, then answers what was accepted. */
-static void serve_until_signal(struct service *service, struct http *http)
+static enum error_code catch_signals(struct error *err)
 {
-    sigset_t set = stop_signals();
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    if (pipe2(signal_pipe, O_CLOEXEC) != 0)
+        return error_set(err, ERROR_IO, "cannot make a pipe: %s", strerror(errno));
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    return ERROR_NONE;
+}
+
+static int next_signal(void)
+{
+    unsigned char byte;
+    while (read(signal_pipe[0], &byte, 1) != 1)
+        continue; /* interrupted */
+    return byte;
+}
+
+struct daemon {
+    struct service service;
+    struct http *public, *admin; /* admin may be NULL */
+    struct watchdog *watchdog;
+};
+
+/* A thread that ends the process at the next stop signal: with that status, or 128 + signal. */
+struct exit_watch {
+    pthread_t thread;
+    bool running, cleanly;
+};
+
+static void *exit_on_signal(void *argument)
+{
+    const struct exit_watch *watch = argument;
+    int signal = next_signal();
+    while (signal == SIGHUP)
+        signal = next_signal();
+    _exit(watch->cleanly ? EXIT_SUCCESS : 128 + signal);
+}
+
+static void begin_watch(struct exit_watch *watch, bool cleanly)
+{
+    watch->cleanly = cleanly;
+    watch->running = pthread_create(&watch->thread, NULL, exit_on_signal, watch) == 0;
+}
+
+static void end_watch(struct exit_watch *watch)
+{
+    if (!watch->running)
+        return;
+    pthread_cancel(watch->thread);
+    pthread_join(watch->thread, NULL);
+}
+
+/* Until a signal other than SIGHUP, which is returned. */
+static int wait_for_stop(struct service *service)
+{
     int signal;
-    pthread_t watcher;
-    sigaddset(&set, SIGHUP);
-    while (sigwait(&set, &signal) != 0 || signal == SIGHUP) {
+    while ((signal = next_signal()) == SIGHUP) {
         log_info("reload", "SIGHUP: loading '%s'", service->config->weights);
         models_request_load(service->models);
     }
-    log_info("stop", "SIG%s: answering what was accepted", sigabbrev_np(signal));
-    bool watched = pthread_create(&watcher, NULL, exit_on_signal, NULL) == 0;
-    atomic_store_explicit(&service->state, SERVICE_DRAINING, memory_order_release);
-    http_stop_accepting(http);
-    http_wait_idle(http, GRACE_S);
-    models_close(service->models);
-    if (watched) {
-        pthread_cancel(watcher);
-        pthread_join(watcher, NULL);
+    return signal;
+}
+
+static void drain(struct daemon *daemon)
+{
+    const struct config *config = daemon->service.config;
+    atomic_store_explicit(&daemon->service.state, SERVICE_DRAINING, memory_order_release);
+    notify_stopping();
+    nanosleep(&(struct timespec){.tv_sec = (time_t)config->drain_delay}, NULL);
+    http_stop_accepting(daemon->public);
+    http_wait_idle(daemon->public, (unsigned)config->drain_timeout);
+}
+
+static enum error_code open_admin(struct daemon *daemon, struct error *err)
+{
+    const struct config *config = daemon->service.config;
+    struct listener listener;
+    struct error busy = {0};
+    if (strcmp(config->admin_listen, "off") == 0)
+        return ERROR_NONE;
+    enum error_code code = listener_open(config->admin_listen, &listener, &busy);
+    if (code == ERROR_IO && config->sources[CONFIG_HAS_admin_listen] == CONFIG_DEFAULT) {
+        /* A second daemon on this machine: nobody asked for this very address. */
+        log_info("listen", "no admin address, SIGHUP still reloads: %s", busy.message);
+        return ERROR_NONE;
     }
+    if (code != ERROR_NONE)
+        return error_set(err, code, "--admin-listen: %s", busy.message);
+    TRY(http_start(&daemon->service, &listener, true, &daemon->admin, err));
+    log_info("listen", "admin http://%s", listener.name);
+    return ERROR_NONE;
+}
+
+static enum error_code open_public(struct daemon *daemon, struct error *err)
+{
+    const struct config *config = daemon->service.config;
+    struct listener listener;
+    TRY(listener_open(config->listen, &listener, err));
+    TRY(http_start(&daemon->service, &listener, false, &daemon->public, err));
+    log_info("listen", "http://%s", listener.name);
+    return config->port_file != NULL ? listener_write_port(&listener, config->port_file, err)
+                                     : ERROR_NONE;
+}
+
+static enum error_code load(struct daemon *daemon, struct error *err)
+{
+    struct exit_watch watch;
+    notify_status("Loading the model");
+    begin_watch(&watch, true);
+    enum error_code code = models_load(daemon->service.models, err);
+    end_watch(&watch);
+    return code;
 }
 
 static enum error_code serve(const struct config *config, struct error *err)
 {
-    struct service service = {.config = config};
-    struct listener listener;
-    struct http *http = NULL;
-    sigset_t set = stop_signals();
-    sigaddset(&set, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    TRY(metrics_new(&service.metrics, err));
-    enum error_code code = models_new(config, &service.models, err);
+    struct daemon daemon = {.service = {.config = config}};
+    struct service *service = &daemon.service;
+    struct exit_watch watch = {0};
+    TRY(catch_signals(err));
+    TRY(metrics_new(&service->metrics, err));
+    enum error_code code = models_new(config, &service->models, err);
     if (code == ERROR_NONE)
-        code = listener_open(config->listen, &listener, err);
+        code = open_admin(&daemon, err);
     if (code == ERROR_NONE)
-        code = http_start(&service, &listener, &http, err);
+        code = open_public(&daemon, err);
     if (code == ERROR_NONE)
-        log_info("listen", "http://%s", listener.name);
-    if (code == ERROR_NONE && config->port_file != NULL)
-        code = listener_write_port(&listener, config->port_file, err);
+        code = load(&daemon, err);
     if (code == ERROR_NONE)
-        code = models_load(service.models, err);
+        code = watchdog_start(service->models, &daemon.watchdog, err);
     if (code == ERROR_NONE) {
-        atomic_store_explicit(&service.state, SERVICE_READY, memory_order_release);
-        serve_until_signal(&service, http);
+        atomic_store_explicit(&service->state, SERVICE_READY, memory_order_release);
+        models_notify_ready(service->models);
+        int signal = wait_for_stop(service);
+        log_info("stop", "SIG%s: answering what was accepted", sigabbrev_np(signal));
+        begin_watch(&watch, false);
+        drain(&daemon);
     }
-    http_stop(http);
-    models_free(service.models);
-    metrics_free(service.metrics);
+    if (service->models != NULL)
+        models_close(service->models);
+    http_stop(daemon.public);
+    http_stop(daemon.admin);
+    watchdog_stop(daemon.watchdog);
+    models_free(service->models);
+    metrics_free(service->metrics);
+    end_watch(&watch);
     if (code == ERROR_NONE)
         log_info("stop", "done");
     return code;
@@ -168,6 +265,8 @@ static enum error_code check_path(const char *option, const char *path, struct e
 static enum error_code check_config(const struct config *config, struct error *err)
 {
     TRY(listener_check(config->listen, err));
+    if (strcmp(config->admin_listen, "off") != 0)
+        TRY(listener_check(config->admin_listen, err));
     TRY(check_path("weights", config->weights, err));
     TRY(check_path("labels", config->labels, err));
     puts("the configuration is valid");

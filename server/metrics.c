@@ -5,6 +5,7 @@
 #include "relative.h"
 #include "reply.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,7 @@ static const char *const reason_names[REASONS] = {"loading", "draining", "overlo
                                                   "out-of-memory"};
 
 struct metrics {
+    pthread_mutex_t mutex; /* guards all below; the HTTP threads' alone */
     struct request_series requests[MOST_REQUEST_SERIES];
     size_t request_series;
     struct histogram duration, stages[STAGES], batch_size;
@@ -57,11 +59,14 @@ enum error_code metrics_new(struct metrics **out, struct error *err)
     if (*out == NULL)
         return error_set(err, ERROR_MEMORY, "no memory for the metrics");
     (*out)->start = time(NULL);
+    pthread_mutex_init(&(*out)->mutex, NULL);
     return ERROR_NONE;
 }
 
 void metrics_free(struct metrics *metrics)
 {
+    if (metrics != NULL)
+        pthread_mutex_destroy(&metrics->mutex);
     free(metrics);
 }
 
@@ -83,10 +88,9 @@ static void observe_ns(struct histogram *histogram, int64_t ns)
             (double)ns / 1e9);
 }
 
-void metrics_request(struct metrics *metrics, const char *route, const char *method,
-                     unsigned status, int64_t duration_ns)
+static void count_request(struct metrics *metrics, const char *route, const char *method,
+                          unsigned status)
 {
-    observe_ns(&metrics->duration, duration_ns);
     for (size_t i = 0; i < metrics->request_series; i++) {
         struct request_series *series = &metrics->requests[i];
         if (series->status == status && strcmp(series->route, route) == 0 &&
@@ -100,11 +104,22 @@ void metrics_request(struct metrics *metrics, const char *route, const char *met
             (struct request_series){route, method, status, 1};
 }
 
+void metrics_request(struct metrics *metrics, const char *route, const char *method,
+                     unsigned status, int64_t duration_ns)
+{
+    pthread_mutex_lock(&metrics->mutex);
+    observe_ns(&metrics->duration, duration_ns);
+    count_request(metrics, route, method, status);
+    pthread_mutex_unlock(&metrics->mutex);
+}
+
 void metrics_rejected(struct metrics *metrics, const char *reason)
 {
+    pthread_mutex_lock(&metrics->mutex);
     for (size_t i = 0; i < REASONS; i++)
         if (strcmp(reason, reason_names[i]) == 0)
             metrics->rejected[i]++;
+    pthread_mutex_unlock(&metrics->mutex);
 }
 
 static void count_gates(struct metrics *metrics, const struct senet *model,
@@ -128,6 +143,7 @@ static void count_gates(struct metrics *metrics, const struct senet *model,
 void metrics_job(struct metrics *metrics, const struct senet *model, const struct job *job,
                  int64_t serialize_ns)
 {
+    pthread_mutex_lock(&metrics->mutex);
     for (size_t i = 0; i < job->count; i++) {
         const struct batch_image *image = &job->images[i];
         if (image->error.code != ERROR_NONE)
@@ -142,6 +158,7 @@ void metrics_job(struct metrics *metrics, const struct senet *model, const struc
         count_gates(metrics, model, image->excitations);
     }
     observe_ns(&metrics->stages[STAGE_SERIALIZE], serialize_ns);
+    pthread_mutex_unlock(&metrics->mutex);
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -301,9 +318,10 @@ static void write_process(const struct metrics *metrics, struct writer *w)
            (double)metrics->start);
 }
 
-void metrics_write(const struct metrics *metrics, struct service *service, struct writer *out)
+void metrics_write(struct metrics *metrics, struct service *service, struct writer *out)
 {
     enum service_state state = service_state(service);
+    pthread_mutex_lock(&metrics->mutex);
     struct model *model = models_acquire(service->models);
     write_requests(metrics, out);
     write_work(metrics, service, model, out);
@@ -318,4 +336,5 @@ void metrics_write(const struct metrics *metrics, struct service *service, struc
                   model != NULL ? senet_info(model->senet)->kernels : "");
     models_release(service->models, model);
     write_process(metrics, out);
+    pthread_mutex_unlock(&metrics->mutex);
 }

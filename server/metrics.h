@@ -1,7 +1,7 @@
 /* metrics.h - what GET /metrics tells, in Prometheus' text format 0.0.4.
  *
  * Everything is counted on the HTTP thread when a request is answered, from what its images carry,
- * so that no worker waits for a counter; /metrics is answered on the same thread. Not thread-safe.
+ * so that no worker waits for a counter. Thread-safe: the public and the admin listener count.
  */
 #ifndef SENETD_METRICS_H
 #define SENETD_METRICS_H
@@ -31,6 +31,6 @@ void metrics_rejected(struct metrics *metrics, const char *reason);
 void metrics_job(struct metrics *metrics, const struct senet *model, const struct job *job,
                  int64_t serialize_ns);
 
-void metrics_write(const struct metrics *metrics, struct service *service, struct writer *out);
+void metrics_write(struct metrics *metrics, struct service *service, struct writer *out);
 
 #endif

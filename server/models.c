@@ -8,9 +8,11 @@
 #include "cpus.h"
 #include "log.h"
 #include "monotonic.h"
+#include "notify.h"
 
 #include <math.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -157,6 +159,18 @@ static uint64_t runs_of(const struct model *model)
     return gauges.runs;
 }
 
+void models_notify_ready(struct models *models)
+{
+    struct model *model = models_acquire(models);
+    char status[128];
+    if (model == NULL)
+        return;
+    const struct senet_info *info = senet_info(model->senet);
+    snprintf(status, sizeof status, "Serving %s, sha256 %.12s", info->name, info->sha256);
+    models_release(models, model);
+    notify_ready(status);
+}
+
 /* Frees retired models that nobody uses. Called and left with the mutex held, which is let go
  * meanwhile. Returns whether there was one. */
 static bool free_unused(struct models *models)
@@ -210,6 +224,8 @@ static void load(struct models *models)
     uint64_t asked = models->asked; /* whoever asks from now on wants the files read again */
     bool first = models->current == NULL;
     pthread_mutex_unlock(&models->mutex);
+    if (!first)
+        notify_reloading();
     int64_t begin = monotonic_ns();
     enum error_code code = make_model(models->config, &fresh, &err);
     if (code == ERROR_NONE)
@@ -217,7 +233,8 @@ static void load(struct models *models)
     else if (!first)
         log_error("reload", "the model stays as it is: %s", err.message);
     pthread_mutex_lock(&models->mutex);
-    if (code == ERROR_NONE && models->closed) {
+    bool closed = models->closed;
+    if (code == ERROR_NONE && closed) {
         pthread_mutex_unlock(&models->mutex);
         free_model(fresh);
         pthread_mutex_lock(&models->mutex);
@@ -232,6 +249,11 @@ static void load(struct models *models)
     models->outcome = err;
     models->done = asked;
     pthread_cond_broadcast(&models->changed);
+    if (first || closed)
+        return;
+    pthread_mutex_unlock(&models->mutex);
+    models_notify_ready(models);
+    pthread_mutex_lock(&models->mutex);
 }
 
 static void *loader_main(void *argument)

@@ -57,6 +57,9 @@ void models_request_load(struct models *models);
 struct model *models_acquire(struct models *models);
 void models_release(struct models *models, struct model *model);
 
+/* Tells the service manager that the present model serves. */
+void models_notify_ready(struct models *models);
+
 void models_read_counts(struct models *models, struct models_counts *out);
 
 /* From now on every queue refuses and nothing is loaded; returns once no job is in flight. */

@@ -358,6 +358,29 @@ static unsigned get_readyz(struct exchange *exchange)
     return routes_problem(exchange, &err);
 }
 
+/* On the admin listener: loads the model anew and answers when it serves or did not come up. */
+static unsigned post_load(struct exchange *exchange)
+{
+    static const char prefix[] = "/v2/repository/models/";
+    struct service *service = exchange->service;
+    struct error err = {0};
+    const char *wanted = exchange->path + sizeof prefix - 1;
+    size_t size = strcspn(wanted, "/");
+    const char *name = senet_info(exchange->model->senet)->name;
+    if (strlen(name) != size || memcmp(name, wanted, size) != 0)
+        error_set(&err, ERROR_NOT_FOUND, "no model '%.*s'; the one here is '%s'", (int)size, wanted,
+                  name);
+    exchange_release_model(exchange); /* or it could not be freed */
+    if (err.code != ERROR_NONE || no_query(exchange, &err) != ERROR_NONE ||
+        models_load(service->models, &err) != ERROR_NONE ||
+        exchange_acquire_model(exchange, &err) != ERROR_NONE)
+        return routes_problem(exchange, &err);
+    writer_open(&exchange->out, '{');
+    reply_model_member(&exchange->out, senet_info(exchange->model->senet));
+    writer_close(&exchange->out, '}');
+    return ok(exchange);
+}
+
 static unsigned get_index(struct exchange *exchange);
 
 /* ---- the table ------------------------------------------------------------------------------- */
@@ -382,6 +405,8 @@ static const struct route routes[] = {
     {"/healthz", METHOD_GET, false, NULL, get_healthz, "200 while the process lives"},
     {"/readyz", METHOD_GET, false, NULL, get_readyz, "200 once the model is loaded and warm"},
     {"/metrics", METHOD_GET, false, NULL, get_metrics, "counters in Prometheus' text format"},
+    {"/v2/repository/models/{m}/load", METHOD_POST | METHOD_ADMIN, true, NULL, post_load,
+     "loads the model's weights anew"},
     {"/version", METHOD_GET, false, NULL, get_version, "program, compiler, kernels"},
 };
 #define ROUTE_COUNT (sizeof routes / sizeof routes[0])
@@ -428,11 +453,34 @@ static unsigned get_index(struct exchange *exchange)
     return ok(exchange);
 }
 
-const struct route *routes_find(const char *path, unsigned method, bool *path_known)
+/* "{m}" in the pattern stands for one segment that is not empty. */
+static bool matches(const char *pattern, const char *path)
+{
+    for (; *pattern != '\0'; pattern++) {
+        if (*pattern != '{') {
+            if (*path++ != *pattern)
+                return false;
+            continue;
+        }
+        size_t size = strcspn(path, "/");
+        if (size == 0)
+            return false;
+        path += size;
+        pattern = strchr(pattern, '}');
+    }
+    return *path == '\0';
+}
+
+static bool is_hidden(const struct route *route, bool admin)
+{
+    return (route->methods & METHOD_ADMIN) && !admin;
+}
+
+const struct route *routes_find(const char *path, unsigned method, bool admin, bool *path_known)
 {
     *path_known = false;
     for (size_t i = 0; i < ROUTE_COUNT; i++) {
-        if (strcmp(routes[i].path, path) != 0)
+        if (is_hidden(&routes[i], admin) || !matches(routes[i].path, path))
             continue;
         *path_known = true;
         if (with_implied(routes[i].methods) & method)
@@ -444,7 +492,7 @@ const struct route *routes_find(const char *path, unsigned method, bool *path_kn
 const char *routes_name(const char *path)
 {
     for (size_t i = 0; i < ROUTE_COUNT; i++)
-        if (strcmp(routes[i].path, path) == 0)
+        if (matches(routes[i].path, path))
             return routes[i].path;
     return "other";
 }
@@ -457,11 +505,12 @@ const char *routes_method_name(unsigned method)
     return "other";
 }
 
-void routes_allow(const char *path, char out[ROUTES_ALLOW_BYTES])
+void routes_allow(const char *path, bool admin, char out[ROUTES_ALLOW_BYTES])
 {
     unsigned set = 0;
     for (size_t i = 0; i < ROUTE_COUNT; i++)
-        if (strcmp(path, "*") == 0 || strcmp(routes[i].path, path) == 0)
+        if (!is_hidden(&routes[i], admin) &&
+            (strcmp(path, "*") == 0 || matches(routes[i].path, path)))
             set |= with_implied(routes[i].methods);
     size_t size = 0;
     out[0] = '\0';

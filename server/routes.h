@@ -16,13 +16,14 @@ enum method {
     METHOD_HEAD = 2,
     METHOD_POST = 4,
     METHOD_PUT = 8,
-    METHOD_OPTIONS = 16
+    METHOD_OPTIONS = 16,
+    METHOD_ADMIN = 1 << 15, /* no method: marks a route that only the admin listener serves */
 };
 
 #define ROUTES_ALLOW_BYTES 64
 
 struct route {
-    const char *path;
+    const char *path; /* "{m}" stands for any one segment */
     unsigned methods; /* a set of enum method; HEAD comes with GET, OPTIONS with all */
     bool needs_model; /* 503 while loading */
     /* Query and body -> exchange->job; NULL for a route without a job. */
@@ -31,15 +32,16 @@ struct route {
     const char *what; /* for the index */
 };
 
-/* The route for a path and method. Where none fits: NULL, and *path_known tells 405 from 404. */
-const struct route *routes_find(const char *path, unsigned method, bool *path_known);
+/* The route for a path and method; admin: on the admin listener. Where none fits: NULL, and
+ * *path_known tells 405 from 404. */
+const struct route *routes_find(const char *path, unsigned method, bool admin, bool *path_known);
 
 /* The path as the table has it, or "other"; the method's name, or "other": literals. */
 const char *routes_name(const char *path);
 const char *routes_method_name(unsigned method);
 
 /* The value of the Allow header for a known path, or for all paths together ("*"). */
-void routes_allow(const char *path, char out[ROUTES_ALLOW_BYTES]);
+void routes_allow(const char *path, bool admin, char out[ROUTES_ALLOW_BYTES]);
 
 /* Fills the exchange with a problem and returns its status. */
 unsigned routes_problem(struct exchange *exchange, const struct error *err);

@@ -368,6 +368,47 @@ static void a_second_signal_ends_at_once(void **state)
     close(fd);
 }
 
+/* Readiness goes off first, so that a proxy can look elsewhere; requests are served on. */
+static void a_drain_delay_serves_on_with_readiness_off(void **state)
+{
+    static const char *const options[] = {"--drain-delay", "2", NULL};
+    struct daemon daemon;
+    (void)state;
+    daemon_start(&daemon, options);
+    kill(daemon.pid, SIGTERM);
+    daemon_wait_log(&daemon, "answering what was accepted");
+    long ready = 200;
+    for (int i = 0; ready == 200 && i < 100; i++) {
+        struct answer answer = client_get(&daemon, "/readyz");
+        ready = answer.status;
+        if (ready == 503)
+            assert_string_equal(json_string_value(client_member(answer.json, "type")),
+                                "urn:senetd:problem:draining");
+        client_free(&answer);
+    }
+    struct answer answer = client_post(&daemon, "/classify", pictures[0].bytes, pictures[0].size);
+    /* A machine that stood still for the delay refuses both; else both are answered. */
+    assert_true((ready == 503 && answer.status == 200) || answer.status == 0);
+    client_free(&answer);
+    assert_int_equal(daemon_wait(&daemon), 0);
+}
+
+static void a_signal_while_loading_ends_cleanly(void **state)
+{
+    char directory[] = "/tmp/senetd-fifo-XXXXXX", fifo[64];
+    struct daemon daemon;
+    (void)state;
+    assert_non_null(mkdtemp(directory));
+    snprintf(fifo, sizeof fifo, "%s/labels", directory);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    const char *const options[] = {"--labels", fifo, NULL};
+    daemon_launch(&daemon, options);
+    kill(daemon.pid, SIGTERM);
+    assert_int_equal(daemon_wait(&daemon), 0);
+    unlink(fifo);
+    rmdir(directory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -381,6 +422,8 @@ int main(void)
         cmocka_unit_test(sigterm_finishes_what_is_being_computed),
         cmocka_unit_test(readiness_goes_off_and_new_clients_are_refused),
         cmocka_unit_test(a_second_signal_ends_at_once),
+        cmocka_unit_test(a_drain_delay_serves_on_with_readiness_off),
+        cmocka_unit_test(a_signal_while_loading_ends_cleanly),
     };
     return cmocka_run_group_tests(tests, make_pictures, free_pictures);
 }

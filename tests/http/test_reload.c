@@ -197,12 +197,84 @@ static void no_request_fails_or_sees_half_of_each(void **state)
     daemon_stop(&daemon);
 }
 
+/* ---- the admin listener ---------------------------------------------------------------------- */
+
+static void start_with_admin(struct daemon *daemon, struct daemon *admin)
+{
+    const char *const options[] = {"--weights",      link_path,     "--topk", "100",
+                                   "--admin-listen", "127.0.0.1:0", NULL};
+    char line[512] = "";
+    unsigned port = 0;
+    point_to(directories[0]);
+    daemon_start(daemon, options);
+    FILE *log = fopen(daemon->log_path, "r");
+    assert_non_null(log);
+    while (port == 0 && fgets(line, sizeof line, log) != NULL) {
+        const char *told = strstr(line, "admin http://127.0.0.1:");
+        if (told != NULL)
+            sscanf(told, "admin http://127.0.0.1:%u", &port);
+    }
+    fclose(log);
+    assert_true(port > 0);
+    *admin = *daemon;
+    admin->port = port;
+    snprintf(admin->base, sizeof admin->base, "http://127.0.0.1:%u", port);
+}
+
+static struct answer load(const struct daemon *daemon, const char *name, const char *header)
+{
+    char path[80];
+    snprintf(path, sizeof path, "/v2/repository/models/%s/load", name);
+    return client_send(daemon, &(struct request){.method = "POST", .path = path, .header = header});
+}
+
+static void the_admin_call_answers_when_the_new_model_serves(void **state)
+{
+    struct daemon daemon, admin;
+    (void)state;
+    start_with_admin(&daemon, &admin);
+    point_to(directories[1]);
+    struct answer answer = load(&admin, "tiny_timm", NULL);
+    assert_int_equal(answer.status, 200);
+    const json_t *model = client_member(answer.json, "model");
+    assert_string_equal(json_string_value(client_member(model, "sha256")),
+                        senet_info(models[1])->sha256);
+    client_free(&answer);
+    assert_int_equal(classify(&daemon), 1);
+    point_to("tests/golden");
+    answer = load(&admin, "tiny_legacy", NULL);
+    client_check_problem(&answer, 500, "model.safetensors");
+    client_free(&answer);
+    assert_int_equal(classify(&daemon), 1);
+    answer = client_send(
+        &admin, &(struct request){.method = "POST", .path = "/v2/repository/models/other/load"});
+    client_check_problem(&answer, 404, "no model 'other'; the one here is 'tiny_legacy'");
+    client_free(&answer);
+    daemon_stop(&daemon);
+}
+
+static void the_public_listener_has_no_admin_calls(void **state)
+{
+    struct daemon daemon, admin;
+    (void)state;
+    start_with_admin(&daemon, &admin);
+    struct answer answer = load(&daemon, "tiny_timm", NULL);
+    client_check_problem(&answer, 404, "no such path");
+    client_free(&answer);
+    answer = load(&admin, "tiny_timm", "Origin: http://elsewhere.example");
+    client_check_problem(&answer, 403, "web pages");
+    client_free(&answer);
+    daemon_stop(&daemon);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sighup_puts_new_weights_in_place),
         cmocka_unit_test(bad_weights_leave_the_old_ones_in_place),
         cmocka_unit_test(no_request_fails_or_sees_half_of_each),
+        cmocka_unit_test(the_admin_call_answers_when_the_new_model_serves),
+        cmocka_unit_test(the_public_listener_has_no_admin_calls),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

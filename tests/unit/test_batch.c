@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define SIDE     40
 #define MAX_JOBS 64
@@ -405,6 +406,33 @@ static void many_threads_may_submit(void **state)
     batch_stop(batch);
 }
 
+static void a_stuck_worker_makes_no_progress(void **state)
+{
+    static struct picture picture;
+    struct gate gate;
+    (void)state;
+    sem_init(&gate.reached, 0, 0);
+    sem_init(&gate.go, 0, 0);
+    struct batch *batch = start(1, 2, 3);
+    draw(&picture, 1);
+    assert_true(batch_progressed(batch));
+    while (!batch_progressed(batch)) /* an idle one wakes when it is asked */
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    struct job *held = new_job(batch, 1, &picture, NULL);
+    held->done = hold;
+    held->context = &gate;
+    submit(batch, held);
+    sem_wait(&gate.reached);
+    batch_progressed(batch);
+    assert_false(batch_progressed(batch));
+    assert_false(batch_progressed(batch));
+    sem_post(&gate.go);
+    while (!batch_progressed(batch))
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    batch_stop(batch);
+    batch_job_free(held);
+}
+
 static void stopping_an_idle_or_absent_queue_is_quiet(void **state)
 {
     (void)state;
@@ -423,6 +451,7 @@ int main(void)
         cmocka_unit_test(a_free_worker_takes_what_is_ready_at_once),
         cmocka_unit_test(draining_finishes_what_was_accepted),
         cmocka_unit_test(many_threads_may_submit),
+        cmocka_unit_test(a_stuck_worker_makes_no_progress),
         cmocka_unit_test(stopping_an_idle_or_absent_queue_is_quiet),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
