@@ -7,11 +7,11 @@ _senetd()
     local senetd=${words[0]} command=serve word
     for word in "${words[@]:1:cword-1}"; do
         case $word in
-            serve | classify | bench | health) command=$word && break ;;
+            serve | classify | bench | profile | plot | health) command=$word && break ;;
         esac
     done
     case $prev in
-        --weights | --labels | --config | --port-file | --*-file | --*-dir)
+        --weights | --labels | --config | --images | --classes | --output | -o | --port-file | --*-file | --*-dir)
             _filedir
             return
             ;;
@@ -37,11 +37,11 @@ _senetd()
     if [[ $cur == -* ]]; then
         COMPREPLY=($(compgen -W '$("$senetd" --help 2>/dev/null | grep -oE -- "--[a-z][a-z0-9-]*" |
             sort -u)' -- "$cur"))
-    elif [[ $command == classify ]]; then
+    elif [[ $command == classify || $command == plot ]]; then
         _filedir
     elif [[ $command == health ]]; then
         COMPREPLY=($(compgen -W 'ready live' -- "$cur"))
     else
-        COMPREPLY=($(compgen -W 'serve classify bench health' -- "$cur"))
+        COMPREPLY=($(compgen -W 'serve classify bench profile plot health' -- "$cur"))
     fi
 } && complete -F _senetd senetd

@@ -1,16 +1,10 @@
-/* classify.c - see classify.h.
- *
- * Goes through the files in groups of up to --max-images, each a job for the batch, so that all
- * workers have something to do and memory stays bounded however many files there are.
- */
+/* classify.c - see classify.h. The files go through the queue in groups; see samples.h. */
 #include "classify.h"
 #include "monotonic.h"
 #include "reply.h"
+#include "samples.h"
 
-#include <errno.h>
-#include <semaphore.h>
 #include <stdlib.h>
-#include <string.h>
 
 struct run {
     const struct config *config;
@@ -22,48 +16,6 @@ struct run {
     struct writer out;
     bool ok;
 };
-
-/* Reads a file of up to max_bytes; *out is the caller's to free. */
-static enum error_code read_file(const char *path, size_t max_bytes, uint8_t **out, size_t *size,
-                                 struct error *err)
-{
-    uint8_t *bytes = NULL;
-    size_t capacity = 0, used = 0, got = 1;
-    enum error_code code = ERROR_NONE;
-    FILE *file = fopen(path, "rbe");
-    if (file == NULL)
-        return error_set(err, ERROR_IO, "cannot open: %s", strerror(errno));
-    while (got > 0 && code == ERROR_NONE) {
-        if (used == capacity) {
-            capacity = capacity == 0 ? 256 << 10 : 2 * capacity;
-            uint8_t *grown = realloc(bytes, capacity);
-            if (grown == NULL)
-                code = error_set(err, ERROR_MEMORY, "no memory for the file");
-            else
-                bytes = grown;
-        }
-        if (code == ERROR_NONE)
-            got = fread(bytes + used, 1, capacity - used, file);
-        used += got;
-        if (used > max_bytes)
-            code = error_set(err, ERROR_TOO_LARGE, "more than %zu bytes", max_bytes);
-    }
-    if (code == ERROR_NONE && ferror(file))
-        code = error_set(err, ERROR_IO, "cannot read: %s", strerror(errno));
-    fclose(file);
-    if (code != ERROR_NONE) {
-        free(bytes);
-        return code;
-    }
-    *out = bytes;
-    *size = used;
-    return ERROR_NONE;
-}
-
-static void on_done(struct job *job)
-{
-    sem_post(job->context);
-}
 
 static void flush(struct run *run)
 {
@@ -107,47 +59,24 @@ static void tell(struct run *run, const struct batch_image *image, const char *p
     flush(run);
 }
 
-/* One job: files [first, first + count). */
-static enum error_code run_group(struct run *run, size_t first, size_t count, struct error *err)
+/* Of the group that begins at first. */
+struct group {
+    struct run *run;
+    size_t first;
+};
+
+static void report(void *context, size_t index, const struct batch_image *image)
 {
-    struct job *job;
-    sem_t done;
-    TRY(batch_job_new(run->batch, count, &job, err));
-    uint8_t **bytes = calloc(count, sizeof *bytes);
-    enum error_code code =
-        bytes == NULL ? error_set(err, ERROR_MEMORY, "no memory for %zu files", count) : ERROR_NONE;
-    for (size_t i = 0; bytes != NULL && i < count; i++) {
-        struct batch_image *image = &job->images[i];
-        if (read_file(run->config->files[first + i], run->config->max_body, &bytes[i], &image->size,
-                      &image->error) == ERROR_NONE)
-            image->bytes = bytes[i];
-    }
-    sem_init(&done, 0, 0);
-    job->context = &done;
-    job->done = on_done;
-    if (code == ERROR_NONE)
-        code = batch_submit(run->batch, job, err);
-    if (code == ERROR_NONE) {
-        while (sem_wait(&done) != 0)
-            continue; /* interrupted */
-        for (size_t i = 0; i < count; i++) {
-            tell(run, &job->images[i], run->config->files[first + i]);
-            run->finished[first + i] = job->images[i];
-        }
-    }
-    batch_drain(run->batch); /* on_done has left the semaphore */
-    sem_destroy(&done);
-    for (size_t i = 0; bytes != NULL && i < count; i++)
-        free(bytes[i]);
-    free(bytes);
-    batch_job_free(job);
-    return code;
+    const struct group *group = context;
+    struct run *run = group->run;
+    tell(run, image, run->config->files[group->first + index]);
+    run->finished[group->first + index] = *image;
 }
 
 static void run_all(struct run *run)
 {
     const struct config *config = run->config;
-    size_t most = config->max_images < config->queue ? config->max_images : config->queue;
+    size_t most = samples_group(config);
     int64_t begin = monotonic_ns();
     if (run->json) {
         writer_open(&run->out, '{');
@@ -158,8 +87,10 @@ static void run_all(struct run *run)
     }
     for (size_t first = 0; first < config->file_count; first += most) {
         size_t left = config->file_count - first;
+        struct group group = {run, first};
         struct error err = {0};
-        if (run_group(run, first, left < most ? left : most, &err) != ERROR_NONE) {
+        if (samples_run(run->batch, config, (const char *const *)config->files + first,
+                        left < most ? left : most, report, &group, &err) != ERROR_NONE) {
             fprintf(stderr, "senetd: %s\n", err.message);
             run->ok = false;
             break;

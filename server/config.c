@@ -185,35 +185,55 @@ static enum error_code read_health(char **words, size_t count, struct config *ou
     return ERROR_NONE;
 }
 
+/* profile --images DIR [-o PATH]; plot FILE -o PATH, plot --classes DIR -o PATH. */
+static enum error_code read_figure(char **words, size_t count, struct config *out,
+                                   struct error *err)
+{
+    if (out->command == COMMAND_PROFILE)
+        return out->images != NULL ? ERROR_NONE
+                                   : error_set(err, ERROR_USAGE, "profile needs --images DIR");
+    if (count + (out->classes != NULL) != 1)
+        return error_set(err, ERROR_USAGE,
+                         "plot needs one image file, or --classes DIR; got %zu files%s", count,
+                         out->classes != NULL ? " and --classes" : "");
+    if (out->output == NULL)
+        return error_set(err, ERROR_USAGE, "plot needs -o PATH, the SVG file to write");
+    out->files = words;
+    out->file_count = count;
+    return ERROR_NONE;
+}
+
 /* The first word names the command; what follows classify are files. */
 static enum error_code read_words(char **words, size_t count, struct config *out, struct error *err)
 {
     static const struct {
         const char *word;
         enum command command;
-    } commands[] = {{"serve", COMMAND_SERVE},
-                    {"classify", COMMAND_CLASSIFY},
-                    {"bench", COMMAND_BENCH},
-                    {"health", COMMAND_HEALTH}};
+    } commands[] = {{"serve", COMMAND_SERVE}, {"classify", COMMAND_CLASSIFY},
+                    {"bench", COMMAND_BENCH}, {"profile", COMMAND_PROFILE},
+                    {"plot", COMMAND_PLOT},   {"health", COMMAND_HEALTH}};
     const char *word = count > 0 ? words[0] : "serve";
     size_t i = 0, known = sizeof commands / sizeof commands[0];
     while (i < known && strcmp(word, commands[i].word) != 0)
         i++;
     if (i == known)
-        return error_set(err, ERROR_USAGE,
-                         "unknown command '%s', expected serve, classify, bench or health", word);
-    bool takes_words =
-        commands[i].command == COMMAND_CLASSIFY || commands[i].command == COMMAND_HEALTH;
+        return error_set(
+            err, ERROR_USAGE,
+            "unknown command '%s', expected serve, classify, bench, profile, plot or health", word);
+    bool takes_words = commands[i].command == COMMAND_CLASSIFY ||
+                       commands[i].command == COMMAND_PLOT || commands[i].command == COMMAND_HEALTH;
     if (count > 1 && !takes_words)
         return error_set(err, ERROR_USAGE, "%s takes no argument, got '%s'", word, words[1]);
     if (out->command != COMMAND_SERVE)
         return ERROR_NONE; /* --help and its kind win */
     out->command = commands[i].command;
-    if (out->json && (out->command == COMMAND_SERVE || out->command == COMMAND_HEALTH))
+    if (out->json && out->command != COMMAND_CLASSIFY && out->command != COMMAND_BENCH)
         return error_set(err, ERROR_USAGE,
                          "--json belongs to senetd classify, bench and --print-config");
     if (out->command == COMMAND_HEALTH)
         return read_health(words + 1, count - 1, out, err);
+    if (out->command == COMMAND_PROFILE || out->command == COMMAND_PLOT)
+        return read_figure(words + 1, count - 1, out, err);
     if (out->command != COMMAND_CLASSIFY)
         return ERROR_NONE;
     if (count == 1)
@@ -242,6 +262,10 @@ enum error_code config_parse(int argc, char **argv, struct config *out, struct e
             out->command = COMMAND_HELP;
         else if (strcmp(argument, "-V") == 0)
             out->command = COMMAND_VERSION;
+        else if (strcmp(argument, "-o") == 0 && next >= argc)
+            return error_set(err, ERROR_USAGE, "-o needs a value: PATH");
+        else if (strcmp(argument, "-o") == 0)
+            TRY(options_set(CONFIG_HAS_output, CONFIG_COMMAND_LINE, "-o", argv[next++], out, err));
         else if (argument[1] != '-')
             return error_set(err, ERROR_USAGE, "unknown option %s; see senetd --help", argument);
         else
@@ -316,6 +340,10 @@ void config_help(FILE *to)
           "  senetd [serve] [OPTION...]        serve HTTP until SIGTERM or SIGINT\n"
           "  senetd classify [--json] FILE...  classify files without a server\n"
           "  senetd bench [--json]             time the network, without HTTP or decoding\n"
+          "  senetd profile --images DIR       statistics of the photos' excitations, for "
+          "relative=1\n"
+          "  senetd plot FILE -o PATH          an image's excitations as SVG\n"
+          "  senetd plot --classes DIR -o PATH mean excitations of each class as SVG\n"
           "  senetd health [live|ready]        ask the daemon at --listen; status 0 if it is\n"
           "  senetd --check                    load the model, run it once, print its facts\n"
           "  senetd --check-config             say whether the daemon would accept its options\n"

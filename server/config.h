@@ -53,12 +53,20 @@
     SIZE(drain_timeout, "drain-timeout", 25, 0, 3600, 1000, "S",                                   \
          "after that: seconds for what was accepted")                                              \
     SIZE(batch, "batch", 1, 1, 256, 1000, "N", "bench: images in a run")                           \
-    SIZE(seconds, "seconds", 5, 1, 86400, 1000, "S", "bench: how long")
+    SIZE(seconds, "seconds", 5, 1, 86400, 1000, "S", "bench: how long")                            \
+    TEXT(images, "images", NULL, "DIR", "profile: photos, in a folder for each class or without")  \
+    TEXT(source, "source", NULL, "TEXT", "profile: what the photos are; default: the directory")   \
+    TEXT(classes, "classes", NULL, "DIR", "plot: photos in a folder for each class")               \
+    SIZE(limit, "limit", 0, 0, 1000000, 1000, "N",                                                 \
+         "profile, plot: most photos of a folder; default: all")                                   \
+    TEXT(output, "output", NULL, "PATH", "profile, plot: file to write; also -o PATH")
 
 enum command {
     COMMAND_SERVE,        /* the daemon */
     COMMAND_CLASSIFY,     /* files from the command line, no server */
     COMMAND_BENCH,        /* time the network */
+    COMMAND_PROFILE,      /* reference statistics of photos' excitations */
+    COMMAND_PLOT,         /* figures of excitations */
     COMMAND_HEALTH,       /* ask the running daemon whether it is ready */
     COMMAND_CHECK,        /* load, run once, print the model's facts */
     COMMAND_PRINT_CONFIG, /* every option's value and where it comes from */
@@ -89,7 +97,7 @@ struct config {
     enum command command;
     bool json;          /* classify, bench, --print-config: JSON even on a terminal */
     bool live;          /* health: whether it lives, not whether it is ready */
-    char *const *files; /* [file_count], classify's, in argv's memory */
+    char *const *files; /* [file_count], classify's and plot's, in argv's memory */
     size_t file_count;
 #define CONFIG_TEXT(field, flag, value, argument, help)                    const char *field;
 #define CONFIG_SIZE(field, flag, value, least, most, unit, argument, help) size_t field;

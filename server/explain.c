@@ -132,7 +132,7 @@ static bool plan_channels(struct explain *explain)
     const struct senet_info *info = senet_info(explain->senet);
     size_t channels = senet_block(explain->senet, explain->layer)->channels;
     size_t after = info->blocks - 1 - explain->layer;
-    size_t runs = after > 0 ? EXPLAIN_BLOCK_RUNS / after : channels;
+    size_t runs = after > 0 ? EXPLAIN_BLOCK_RUNS / after : channels + EXPLAIN_GROUPS;
     explain->groups = channels < EXPLAIN_GROUPS ? channels : EXPLAIN_GROUPS;
     explain->singles = runs > 2 * explain->groups ? runs - explain->groups : explain->groups;
     if (explain->singles > channels)

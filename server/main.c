@@ -16,6 +16,8 @@
 #include "log.h"
 #include "metrics.h"
 #include "notify.h"
+#include "plot.h"
+#include "profile.h"
 #include "service.h"
 #include "watchdog.h"
 
@@ -229,6 +231,26 @@ static enum error_code classify(const struct config *config, bool *good, struct 
     return code;
 }
 
+/* profile or plot: what needs a model and its queue. */
+static enum error_code with_batch(const struct config *config,
+                                  enum error_code (*work)(const struct config *config,
+                                                          const struct senet *senet,
+                                                          struct batch *batch, struct error *err),
+                                  struct error *err)
+{
+    const struct batch_options options = models_batch_options(config);
+    struct senet *senet;
+    struct batch *batch;
+    TRY(models_open(config, &senet, err));
+    enum error_code code = batch_start(senet, &options, &batch, err);
+    if (code == ERROR_NONE) {
+        code = work(config, senet, batch, err);
+        batch_stop(batch);
+    }
+    senet_close(senet);
+    return code;
+}
+
 static enum error_code bench(const struct config *config, struct error *err)
 {
     struct senet *model;
@@ -300,6 +322,10 @@ static bool run(const struct config *config, struct error *err)
         return true;
     case COMMAND_CLASSIFY:
         return classify(config, &good, err) == ERROR_NONE && good;
+    case COMMAND_PROFILE:
+        return with_batch(config, profile_run, err) == ERROR_NONE;
+    case COMMAND_PLOT:
+        return with_batch(config, plot_run, err) == ERROR_NONE;
     case COMMAND_SERVE:
         log_use_json(!isatty(STDERR_FILENO));
         return serve(config, err) == ERROR_NONE;

@@ -115,8 +115,8 @@ void writer_key(struct writer *w, const char *name)
     writer_raw(w, "\":", 2);
 }
 
-/* Length of the valid UTF-8 sequence at text, or 0 (RFC 3629: no overlong form, no surrogate). */
-static size_t utf8_length(const unsigned char *text, size_t size)
+/* RFC 3629: no overlong form, no surrogate. */
+size_t writer_utf8_length(const unsigned char *text, size_t size)
 {
     unsigned char lead = text[0];
     if (lead < 0x80)
@@ -160,7 +160,7 @@ void writer_string_n(struct writer *w, const char *text, size_t size)
     writer_raw(w, "\"", 1);
     size_t start = 0, i = 0;
     while (i < size) {
-        size_t length = utf8_length(bytes + i, size - i);
+        size_t length = writer_utf8_length(bytes + i, size - i);
         bool plain = length > 1 || (length == 1 && bytes[i] >= 0x20 && bytes[i] != '"' &&
                                     bytes[i] != '\\' && bytes[i] != 0x7F);
         if (plain) {

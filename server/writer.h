@@ -22,6 +22,9 @@ struct writer {
 /* Releases the bytes and empties the writer. */
 void writer_free(struct writer *w);
 
+/* Length of the valid UTF-8 sequence that text[size] begins with, or 0; size >= 1. */
+size_t writer_utf8_length(const unsigned char *text, size_t size);
+
 /* Empties the buffer after its bytes were written elsewhere; what follows continues the document.
  */
 void writer_taken(struct writer *w);
