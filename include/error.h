@@ -23,6 +23,7 @@
     X(ERROR_OVERLOADED, "overloaded")      /* a queue or a budget is full */                       \
     X(ERROR_DRAINING, "draining")          /* the server is shutting down */                       \
     X(ERROR_DEADLINE, "deadline-exceeded") /* the client's time ran out before it was computed */  \
+    X(ERROR_ABANDONED, "client-gone")      /* nobody waits for the answer */                       \
     X(ERROR_MEMORY, "out-of-memory")                                                               \
     X(ERROR_IO, "input-output")                                                                    \
     X(ERROR_INTERNAL, "internal")

@@ -1,7 +1,7 @@
 /* batch.c - see batch.h.
  *
- * An image's way: `encoded` list -> decoder -> `ready` list -> worker -> its job. Both lists are
- * first in, first out, under one mutex that is held for a few pointer moves only. Network inputs
+ * An image's way: `encoded` list -> decoder -> `ready` list -> worker -> its job. Both are
+ * struct turns, under one mutex that is held for a few pointer moves only. Network inputs
  * live in slots that are allocated once and used again, the most recent first, because fresh
  * pages are dear. A decoder takes its slot before it decodes: where the workers lag, decoders
  * sleep instead of piling up pixels.
@@ -14,10 +14,6 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct list {
-    struct batch_image *first, **end;
-};
 
 struct worker {
     struct batch *batch;
@@ -37,7 +33,8 @@ struct batch {
 
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t encoded_or_slot, ready_or_end, progress;
-    struct list encoded, ready;
+    struct turns encoded, ready;
+    size_t limited;     /* jobs in flight that may be dropped: with a deadline, or abandoned */
     float **free_slots; /* [free_count], a stack */
     size_t free_count;
     size_t waiting; /* images in either list or being decoded */
@@ -47,7 +44,7 @@ struct batch {
     int64_t service_ns;
     uint64_t runs;
     struct error failure; /* of a worker's start */
-    bool closed, stopping;
+    bool closed, cancelled, stopping;
 
     float *slot_memory;
     struct worker *workers; /* [options.workers] */
@@ -55,33 +52,92 @@ struct batch {
     size_t thread_count;
 };
 
-static void list_push(struct list *list, struct batch_image *image)
-{
-    image->next = NULL;
-    *list->end = image;
-    list->end = &image->next;
-}
-
-static struct batch_image *list_pop(struct list *list)
-{
-    struct batch_image *image = list->first;
-    list->first = image->next;
-    if (list->first == NULL)
-        list->end = &list->first;
-    return image;
-}
-
 /* The image is done with, well or not; the caller does not touch it again. */
 static void finish(struct batch *batch, struct batch_image *image)
 {
     struct job *job = image->job;
     if (atomic_fetch_sub(&job->left, 1) != 1)
         return;
+    pthread_mutex_lock(&batch->mutex);
+    batch->limited -= job->deadline_ns != 0 || job->abandoned;
+    pthread_mutex_unlock(&batch->mutex);
     job->done(job);
     pthread_mutex_lock(&batch->mutex);
     if (--batch->jobs == 0)
         pthread_cond_broadcast(&batch->progress);
     pthread_mutex_unlock(&batch->mutex);
+}
+
+/* ---- dropping -------------------------------------------------------------------------------- */
+
+struct sweep {
+    const struct batch *batch;
+    int64_t now_ns, nearest_ns; /* nearest: the next deadline of a job that stays; INT64_MAX */
+};
+
+static int is_over(const struct job *job, void *context)
+{
+    struct sweep *sweep = context;
+    if (sweep->batch->cancelled || job->abandoned)
+        return 1;
+    if (job->deadline_ns == 0)
+        return 0;
+    if (job->deadline_ns <= sweep->now_ns)
+        return 1;
+    if (job->deadline_ns < sweep->nearest_ns)
+        sweep->nearest_ns = job->deadline_ns;
+    return 0;
+}
+
+static void drop(struct batch *batch, struct batch_image *image, bool cancelled)
+{
+    if (cancelled)
+        error_set(&image->error, ERROR_DRAINING, "the server is shutting down");
+    else if (image->job->abandoned)
+        error_set(&image->error, ERROR_ABANDONED, "the client went away");
+    else
+        error_set(&image->error, ERROR_DEADLINE, "the time was over before it was computed");
+    finish(batch, image);
+}
+
+/* Drops what is over. Called and left with the mutex held, which is let go meanwhile if there is
+ * something. Returns the next deadline, INT64_MAX for none. */
+static int64_t sweep(struct batch *batch)
+{
+    struct sweep sweep = {batch, monotonic_ns(), INT64_MAX};
+    struct batch_image *image, *next;
+    bool cancelled = batch->cancelled;
+    if (batch->limited == 0 && !cancelled)
+        return INT64_MAX;
+    struct batch_image *ready = turns_remove(&batch->ready, is_over, &sweep);
+    struct batch_image *encoded = turns_remove(&batch->encoded, is_over, &sweep);
+    if (ready == NULL && encoded == NULL)
+        return sweep.nearest_ns;
+    for (image = ready; image != NULL; image = image->next, batch->waiting--)
+        batch->free_slots[batch->free_count++] = image->input;
+    for (image = encoded; image != NULL; image = image->next)
+        batch->waiting--;
+    pthread_cond_broadcast(&batch->encoded_or_slot);
+    pthread_mutex_unlock(&batch->mutex);
+    for (image = ready; image != NULL; image = next) {
+        next = image->next;
+        drop(batch, image, cancelled);
+    }
+    for (image = encoded; image != NULL; image = next) {
+        next = image->next;
+        drop(batch, image, cancelled);
+    }
+    pthread_mutex_lock(&batch->mutex);
+    return sweep.nearest_ns;
+}
+
+static void wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t ns)
+{
+    struct timespec until = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    if (ns == INT64_MAX)
+        pthread_cond_wait(condition, mutex);
+    else
+        pthread_cond_clockwait(condition, mutex, CLOCK_MONOTONIC, &until);
 }
 
 /* ---- decoders -------------------------------------------------------------------------------- */
@@ -122,17 +178,20 @@ static void *decoder_main(void *argument)
     struct batch *batch = argument;
     pthread_mutex_lock(&batch->mutex);
     for (;;) {
-        while (!batch->stopping && (batch->encoded.first == NULL || batch->free_count == 0))
-            pthread_cond_wait(&batch->encoded_or_slot, &batch->mutex);
+        int64_t nearest_ns = sweep(batch);
+        while (!batch->stopping && (batch->encoded.count == 0 || batch->free_count == 0)) {
+            wait_until(&batch->encoded_or_slot, &batch->mutex, nearest_ns);
+            nearest_ns = sweep(batch);
+        }
         if (batch->stopping)
             break;
-        struct batch_image *image = list_pop(&batch->encoded);
+        struct batch_image *image = turns_pop(&batch->encoded);
         image->input = batch->free_slots[--batch->free_count];
         pthread_mutex_unlock(&batch->mutex);
         decode(batch, image);
         pthread_mutex_lock(&batch->mutex);
         if (image->error.code == ERROR_NONE) {
-            list_push(&batch->ready, image);
+            turns_push(&batch->ready, &image->job->ready, image);
             pthread_cond_signal(&batch->ready_or_end);
             continue;
         }
@@ -224,19 +283,27 @@ static size_t take(struct worker *worker)
 {
     struct batch *batch = worker->batch;
     worker->moves++;
-    while (!batch->stopping && batch->ready.first == NULL) {
-        pthread_cond_wait(&batch->ready_or_end, &batch->mutex);
-        worker->moves++;
+    int64_t delay_end = 0;
+    for (;; worker->moves++) {
+        sweep(batch);
+        size_t ready = batch->ready.count;
+        if (batch->stopping || ready >= batch->options.max_batch)
+            break;
+        if (ready > 0 && delay_end == 0)
+            delay_end = monotonic_ns() + batch->options.batch_delay_ns;
+        if (ready > 0 && monotonic_ns() >= delay_end)
+            break;
+        wait_until(&batch->ready_or_end, &batch->mutex, ready > 0 ? delay_end : INT64_MAX);
     }
     if (batch->stopping)
         return 0;
     size_t count = 0;
     batch->runs++;
-    while (count < batch->options.max_batch && batch->ready.first != NULL) {
+    while (count < batch->options.max_batch && batch->ready.count > 0) {
         if (count > 0 &&
-            (worker->taken[0]->run_alone != NULL || batch->ready.first->run_alone != NULL))
+            (worker->taken[0]->run_alone != NULL || turns_peek(&batch->ready)->run_alone != NULL))
             break;
-        worker->taken[count] = list_pop(&batch->ready);
+        worker->taken[count] = turns_pop(&batch->ready);
         worker->taken[count++]->run = batch->runs;
     }
     batch->waiting -= count;
@@ -332,8 +399,6 @@ enum error_code batch_start(const struct senet *model, const struct batch_option
     batch->info = senet_info(model);
     batch->options = *options;
     batch->input_floats = 3 * batch->info->preprocess.height * batch->info->preprocess.width;
-    batch->encoded.end = &batch->encoded.first;
-    batch->ready.end = &batch->ready.first;
     pthread_mutex_init(&batch->mutex, NULL);
     pthread_cond_init(&batch->encoded_or_slot, NULL);
     pthread_cond_init(&batch->ready_or_end, NULL);
@@ -395,9 +460,10 @@ enum error_code batch_submit(struct batch *batch, struct job *job, struct error 
     if (!closed && job->count <= batch->options.max_waiting - waiting) {
         batch->waiting += job->count;
         batch->jobs++;
+        batch->limited += job->deadline_ns != 0;
         for (size_t i = 0; i < job->count; i++) {
             job->images[i].since_ns = now;
-            list_push(&batch->encoded, &job->images[i]);
+            turns_push(&batch->encoded, &job->encoded, &job->images[i]);
         }
         pthread_cond_broadcast(&batch->encoded_or_slot);
         pthread_mutex_unlock(&batch->mutex);
@@ -408,6 +474,35 @@ enum error_code batch_submit(struct batch *batch, struct job *job, struct error 
         return error_set(err, ERROR_DRAINING, "the server is shutting down");
     return error_set(err, ERROR_OVERLOADED, "%zu images are waiting, the queue holds %zu", waiting,
                      batch->options.max_waiting);
+}
+
+void batch_abandon(struct batch *batch, struct job *job)
+{
+    pthread_mutex_lock(&batch->mutex);
+    if (atomic_load(&job->left) > 0 && !job->abandoned) {
+        batch->limited += job->deadline_ns == 0;
+        job->abandoned = true;
+    }
+    pthread_cond_broadcast(&batch->encoded_or_slot);
+    pthread_mutex_unlock(&batch->mutex);
+}
+
+void batch_cancel(struct batch *batch)
+{
+    pthread_mutex_lock(&batch->mutex);
+    batch->cancelled = true;
+    pthread_cond_broadcast(&batch->encoded_or_slot);
+    pthread_mutex_unlock(&batch->mutex);
+}
+
+const struct error *batch_dropped(const struct job *job)
+{
+    for (size_t i = 0; i < job->count; i++) {
+        enum error_code code = job->images[i].error.code;
+        if (code == ERROR_DEADLINE || code == ERROR_ABANDONED || code == ERROR_DRAINING)
+            return &job->images[i].error;
+    }
+    return NULL;
 }
 
 unsigned batch_retry_after(struct batch *batch)

@@ -13,6 +13,7 @@
 #include "error.h"
 #include "image.h"
 #include "senet.h"
+#include "turns.h"
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -63,7 +64,14 @@ struct job {
     size_t count;
     void (*done)(struct job *job);
     void *context; /* the submitter's */
+    enum priority priority;
+    int64_t deadline_ns; /* of CLOCK_MONOTONIC; images whose run has not begun by then are dropped
+                            with ERROR_DEADLINE; 0 for none */
+
+    /* The batch's own. */
     atomic_size_t left;
+    struct turn encoded, ready;
+    bool abandoned;
     float *results; /* all logits and excitations */
 };
 
@@ -72,6 +80,7 @@ struct batch_options {
     size_t max_batch;         /* images in a run, at least 1 */
     size_t max_waiting;       /* images accepted whose run has not begun */
     size_t max_pixels;        /* of one image */
+    int64_t batch_delay_ns;   /* a worker waits so long for a full batch; 0: takes what is ready */
 };
 
 /* Starts the threads and returns once every worker has run the network once. The model must
@@ -92,6 +101,16 @@ void batch_job_free(struct job *job);
  * even an empty queue could not hold them. Then done is not called and the job stays the caller's.
  */
 enum error_code batch_submit(struct batch *batch, struct job *job, struct error *err) MUST_CHECK;
+
+/* Nobody waits for the job any more: its images whose run has not begun are dropped with
+ * ERROR_ABANDONED. The job must be in flight; done is called as ever. */
+void batch_abandon(struct batch *batch, struct job *job);
+
+/* Drops all images whose run has not begun with ERROR_DRAINING. After batch_close. */
+void batch_cancel(struct batch *batch);
+
+/* Of a finished job: why some of its images were dropped, or NULL where none was. */
+const struct error *batch_dropped(const struct job *job);
 
 /* Seconds after which a refused client may try again: the waiting images times the observed time
  * of one, 1 to 120. */

@@ -48,6 +48,12 @@
     SIZE(max_batch, "max-batch", 8, 1, 256, 1000, "N", "most images that a worker runs at once")   \
     SIZE(queue, "queue", 256, 1, 1000000, 1000, "N",                                               \
          "images that may wait before requests are refused with 503")                              \
+    SIZE(queue_bytes, "queue-bytes", 0, 0, (size_t)1 << 40, 1024, "BYTES",                         \
+         "memory for all uploads together; default: 16 times --max-body")                          \
+    SIZE(batch_delay_us, "batch-delay-us", 0, 0, 1000000, 1000, "US",                              \
+         "microseconds that a free worker waits for a full batch")                                 \
+    SIZE(default_deadline_ms, "default-deadline-ms", 0, 0, 86400000, 1000, "MS",                   \
+         "a request that says no X-Request-Timeout-Ms is dropped if not begun by then; 0: never")  \
     SIZE(drain_delay, "drain-delay", 0, 0, 3600, 1000, "S",                                        \
          "after SIGTERM: seconds of serving on with readiness off")                                \
     SIZE(drain_timeout, "drain-timeout", 25, 0, 3600, 1000, "S",                                   \

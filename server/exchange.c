@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -41,4 +42,34 @@ void exchange_release_model(struct exchange *exchange)
 {
     models_release(exchange->service->models, exchange->model);
     exchange->model = NULL;
+}
+
+/* The urgency of a Priority header, 3 where it has none: a list of "key" and "key=value". */
+static int urgency(const char *priority)
+{
+    for (const char *at = priority; at != NULL; at = strchr(at, ',')) {
+        at += strspn(at, ", \t");
+        if (at[0] == 'u' && at[1] == '=' && at[2] >= '0' && at[2] <= '7' &&
+            !isdigit((unsigned char)at[3]))
+            return at[2] - '0';
+    }
+    return 3;
+}
+
+enum error_code exchange_set_limits(struct exchange *exchange, const char *timeout_ms,
+                                    const char *priority, struct error *err)
+{
+    uint64_t ms = exchange->service->config->default_deadline_ms;
+    exchange->deadline_ns = ms > 0 ? exchange->headers_ns + (int64_t)ms * 1000000 : 0;
+    int u = urgency(priority);
+    exchange->priority = u < 3 ? PRIORITY_HIGH : u > 3 ? PRIORITY_LOW : PRIORITY_NORMAL;
+    if (timeout_ms != NULL) {
+        size_t digits = strspn(timeout_ms, "0123456789");
+        if (digits == 0 || digits > 9 || timeout_ms[digits] != '\0')
+            return error_set(err, ERROR_USAGE,
+                             "X-Request-Timeout-Ms is '%.40s', expected whole milliseconds",
+                             timeout_ms);
+        exchange->deadline_ns = exchange->headers_ns + strtoll(timeout_ms, NULL, 10) * 1000000;
+    }
+    return ERROR_NONE;
 }

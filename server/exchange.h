@@ -38,6 +38,8 @@ struct exchange {
     struct query query;
     struct upload upload;
     struct job *job;
+    int64_t deadline_ns; /* of CLOCK_MONOTONIC; 0 for none */
+    enum priority priority;
     struct explain *explain; /* of POST /explain */
 
     /* The answer. */
@@ -50,6 +52,11 @@ struct exchange {
 /* Takes the client's request id if it is 1 to 128 of [A-Za-z0-9._-], else makes a random one: it
  * opens GET /se-weights?id=, so it must not be guessed. given may be NULL. */
 void exchange_set_id(struct exchange *exchange, const char *given);
+
+/* Reads X-Request-Timeout-Ms, from the headers' arrival on, and Priority (RFC 9218: an urgency u
+ * under 3 is high, over 3 low). Either may be NULL. Errors: ERROR_USAGE. */
+enum error_code exchange_set_limits(struct exchange *exchange, const char *timeout_ms,
+                                    const char *priority, struct error *err) MUST_CHECK;
 
 /* Takes a reference to the model that serves now, which exchange_release_model gives back.
  * Errors: ERROR_LOADING. */

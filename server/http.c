@@ -284,6 +284,10 @@ static struct transfer *begin(struct http *http, struct MHD_Connection *connecti
         service_state(http->service) == SERVICE_LOADING)
         error_set(&transfer->refusal, ERROR_LOADING, "the model is being loaded");
     check_length(transfer);
+    if (!is_refused(transfer) &&
+        exchange_set_limits(&transfer->exchange, header(transfer, "X-Request-Timeout-Ms"),
+                            header(transfer, "Priority"), &transfer->refusal) != ERROR_NONE)
+        return transfer;
     MHD_get_connection_values_n(connection, MHD_GET_ARGUMENT_KIND, take_pair, transfer);
     return transfer;
 }
@@ -322,6 +326,8 @@ static enum MHD_Result compute(struct transfer *transfer)
         return send_refusal(transfer);
     exchange->job->context = transfer;
     exchange->job->done = on_done;
+    exchange->job->deadline_ns = exchange->deadline_ns;
+    exchange->job->priority = exchange->priority;
     transfer->phase = PHASE_COMPUTING;
     MHD_suspend_connection(transfer->connection);
     if (batch_submit(exchange->model->batch, exchange->job, &transfer->refusal) != ERROR_NONE)
@@ -368,6 +374,8 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     case PHASE_COMPUTING:
         if (is_refused(transfer))
             return send_refusal(transfer);
+        if (batch_dropped(transfer->exchange.job) != NULL)
+            return send_problem(transfer, batch_dropped(transfer->exchange.job));
         return send_answer(transfer, transfer->exchange.route->answer(&transfer->exchange));
     case PHASE_ANSWERED:
         *size = 0;
@@ -465,7 +473,9 @@ enum error_code http_start(struct service *service, const struct listener *liste
     http->admin = admin;
     http->quiesced_fd = -1;
     http->budget.cap = service->config->max_body;
-    http->budget.most = UPLOAD_BUDGET * service->config->max_body;
+    http->budget.most = service->config->queue_bytes > 0
+                            ? service->config->queue_bytes
+                            : UPLOAD_BUDGET * service->config->max_body;
     http->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, 0, NULL, NULL,
         on_request, http, MHD_OPTION_LISTEN_SOCKET, listener->fd, MHD_OPTION_NOTIFY_COMPLETED,

@@ -34,12 +34,20 @@ struct request_series {
 };
 
 enum stage { STAGE_DECODE, STAGE_PREPROCESS, STAGE_QUEUE, STAGE_INFER, STAGE_SERIALIZE, STAGES };
-enum reason { REASON_LOADING, REASON_DRAINING, REASON_OVERLOADED, REASON_MEMORY, REASONS };
+enum reason {
+    REASON_LOADING,
+    REASON_DRAINING,
+    REASON_OVERLOADED,
+    REASON_MEMORY,
+    REASON_DEADLINE,
+    REASON_GONE,
+    REASONS
+};
 
 static const char *const stage_names[STAGES] = {"decode", "preprocess", "queue", "infer",
                                                 "serialize"};
-static const char *const reason_names[REASONS] = {"loading", "draining", "overloaded",
-                                                  "out-of-memory"};
+static const char *const reason_names[REASONS] = {
+    "loading", "draining", "overloaded", "out-of-memory", "deadline-exceeded", "client-gone"};
 
 struct metrics {
     pthread_mutex_t mutex; /* guards all below; the HTTP threads' alone */
@@ -225,7 +233,8 @@ static void write_requests(const struct metrics *metrics, struct writer *w)
     head(w, "senetd_http_request_duration_seconds", "histogram",
          "From the headers to the end of the answer.");
     write_seconds(w, "senetd_http_request_duration_seconds", "", &metrics->duration);
-    head(w, "senetd_rejected_total", "counter", "Requests refused with 503, by reason.");
+    head(w, "senetd_rejected_total", "counter",
+         "Requests refused or dropped before they were computed, by reason.");
     for (size_t i = 0; i < REASONS; i++)
         writer_format(w, "senetd_rejected_total{reason=\"%s\"} %llu\n", reason_names[i],
                       (unsigned long long)metrics->rejected[i]);

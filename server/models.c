@@ -46,6 +46,7 @@ struct batch_options models_batch_options(const struct config *config)
         .max_batch = config->max_batch,
         .max_waiting = config->queue,
         .max_pixels = config->max_pixels,
+        .batch_delay_ns = (int64_t)config->batch_delay_us * 1000,
     };
 }
 
@@ -334,6 +335,8 @@ void models_close(struct models *models)
     pthread_mutex_lock(&models->mutex);
     models->closed = true;
     pthread_cond_broadcast(&models->changed);
+    for (struct model *old = models->retired; old != NULL; old = old->next)
+        batch_cancel(old->batch);
     while (models->retired != NULL)
         pthread_cond_wait(&models->changed, &models->mutex);
     pthread_mutex_unlock(&models->mutex);
@@ -341,6 +344,7 @@ void models_close(struct models *models)
     if (current == NULL)
         return;
     batch_close(current->batch);
+    batch_cancel(current->batch);
     batch_drain(current->batch);
     models_release(models, current);
 }

@@ -62,7 +62,8 @@ void models_notify_ready(struct models *models);
 
 void models_read_counts(struct models *models, struct models_counts *out);
 
-/* From now on every queue refuses and nothing is loaded; returns once no job is in flight. */
+/* From now on every queue refuses, what waits is dropped, and nothing is loaded; returns once no
+ * job is in flight. */
 void models_close(struct models *models);
 
 /* Every reference must have been given back. Accepts NULL. */

@@ -33,6 +33,7 @@ unsigned reply_status(enum error_code code)
     case ERROR_LOADING:
     case ERROR_OVERLOADED:
     case ERROR_DRAINING:
+    case ERROR_ABANDONED:
     case ERROR_MEMORY:
         return 503;
     case ERROR_DEADLINE:

@@ -31,8 +31,9 @@ unsigned routes_problem(struct exchange *exchange, const struct error *err)
     if (status == 503) {
         const struct model *model = exchange->model;
         exchange->retry_after = model != NULL ? batch_retry_after(model->batch) : 1;
-        metrics_rejected(exchange->service->metrics, error_name(err->code));
     }
+    if (status == 503 || status == 504)
+        metrics_rejected(exchange->service->metrics, error_name(err->code));
     return routes_problem_as(exchange, status, error_name(err->code), err->message);
 }
 

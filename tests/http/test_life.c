@@ -165,6 +165,39 @@ static void an_overload_is_refused_politely(void **state)
     daemon_stop(&daemon);
 }
 
+static void a_request_whose_time_is_over_is_not_computed(void **state)
+{
+    struct daemon daemon;
+    (void)state;
+    daemon_start(&daemon, NULL);
+    struct request request = {.path = "/classify",
+                              .body = pictures[0].bytes,
+                              .size = pictures[0].size,
+                              .header = "X-Request-Timeout-Ms: 0"};
+    struct answer answer = client_send(&daemon, &request);
+    client_check_problem(&answer, 504, "the time was over");
+    assert_string_equal(json_string_value(client_member(answer.json, "type")),
+                        "urn:senetd:problem:deadline-exceeded");
+    client_free(&answer);
+    request.header = "X-Request-Timeout-Ms: 600000";
+    answer = client_send(&daemon, &request);
+    assert_int_equal(answer.status, 200);
+    client_free(&answer);
+    request.header = "X-Request-Timeout-Ms: soon";
+    answer = client_send(&daemon, &request);
+    client_check_problem(&answer, 400, "X-Request-Timeout-Ms is 'soon'");
+    client_free(&answer);
+    request.header = "Priority: u=1, i";
+    answer = client_send(&daemon, &request);
+    assert_int_equal(answer.status, 200);
+    client_free(&answer);
+    answer = client_get(&daemon, "/metrics");
+    assert_non_null(strstr(answer.body, "senetd_rejected_total{reason=\"deadline-exceeded\"} 1\n"));
+    assert_non_null(strstr(answer.body, "\nsenetd_batches_total 2\n"));
+    client_free(&answer);
+    daemon_stop(&daemon);
+}
+
 static void clients_that_stop_half_way_disturb_nobody(void **state)
 {
     struct daemon daemon;
@@ -414,6 +447,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_clients_get_each_their_own_answer),
         cmocka_unit_test(an_overload_is_refused_politely),
+        cmocka_unit_test(a_request_whose_time_is_over_is_not_computed),
         cmocka_unit_test(clients_that_stop_half_way_disturb_nobody),
         cmocka_unit_test(a_connection_serves_several_requests),
         cmocka_unit_test(requests_wait_politely_while_the_model_loads),

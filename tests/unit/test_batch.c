@@ -406,6 +406,147 @@ static void many_threads_may_submit(void **state)
     batch_stop(batch);
 }
 
+/* A batch of one worker that is held, as long as a test needs the queue to stand still. */
+struct held {
+    struct batch *batch;
+    struct gate gate;
+    struct job *job;
+};
+
+static void start_held(struct held *held, const struct picture *picture, size_t max_batch)
+{
+    sem_init(&held->gate.reached, 0, 0);
+    sem_init(&held->gate.go, 0, 0);
+    held->batch = start(1, max_batch, 100);
+    held->job = new_job(held->batch, 1, picture, NULL);
+    held->job->done = hold;
+    held->job->context = &held->gate;
+    submit(held->batch, held->job);
+    sem_wait(&held->gate.reached);
+}
+
+static void stop_held(struct held *held)
+{
+    batch_stop(held->batch);
+    batch_job_free(held->job);
+}
+
+static void a_large_request_does_not_hold_up_a_small_one(void **state)
+{
+    enum { COUNT = 32 };
+    static struct picture pictures[COUNT];
+    struct held held;
+    sem_t done;
+    (void)state;
+    sem_init(&done, 0, 0);
+    for (unsigned i = 0; i < COUNT; i++)
+        draw(&pictures[i], i);
+    start_held(&held, pictures, 2);
+    struct job *large = new_job(held.batch, COUNT, pictures, &done);
+    struct job *small = new_job(held.batch, 1, pictures, &done);
+    submit(held.batch, large);
+    submit(held.batch, small);
+    sem_post(&held.gate.go);
+    sem_wait(&done);
+    sem_wait(&done);
+    /* Slots keep a few images of the large one ahead, no more. */
+    assert_true(small->images[0].run + COUNT / 4 < large->images[COUNT - 1].run);
+    check_image(&small->images[0], &pictures[0]);
+    check_image(&large->images[COUNT - 1], &pictures[COUNT - 1]);
+    stop_held(&held);
+    batch_job_free(large);
+    batch_job_free(small);
+}
+
+/* While the worker stands still: dropping needs none. */
+static void expired_and_abandoned_jobs_are_dropped(void **state)
+{
+    static struct picture pictures[3];
+    struct held held;
+    sem_t done;
+    (void)state;
+    sem_init(&done, 0, 0);
+    for (unsigned i = 0; i < 3; i++)
+        draw(&pictures[i], i);
+    start_held(&held, pictures, 1);
+    struct job *patient = new_job(held.batch, 3, pictures, &done);
+    struct job *expired = new_job(held.batch, 3, pictures, &done);
+    struct job *left = new_job(held.batch, 2, pictures, &done);
+    submit(held.batch, patient);
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    expired->deadline_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec + 5000000;
+    submit(held.batch, expired);
+    sem_wait(&done);
+    submit(held.batch, left);
+    assert_null(batch_dropped(patient));
+    batch_abandon(held.batch, left);
+    sem_wait(&done);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(expired->images[i].error.code, ERROR_DEADLINE);
+    assert_int_equal(batch_dropped(expired)->code, ERROR_DEADLINE);
+    assert_int_equal(batch_dropped(left)->code, ERROR_ABANDONED);
+    assert_int_equal(batch_waiting(held.batch), 3);
+    sem_post(&held.gate.go);
+    sem_wait(&done);
+    assert_null(batch_dropped(patient));
+    check_image(&patient->images[2], &pictures[2]);
+    stop_held(&held);
+    batch_job_free(patient);
+    batch_job_free(expired);
+    batch_job_free(left);
+}
+
+static void cancelling_drops_what_has_not_begun(void **state)
+{
+    static struct picture pictures[3];
+    struct held held;
+    sem_t done;
+    (void)state;
+    sem_init(&done, 0, 0);
+    for (unsigned i = 0; i < 3; i++)
+        draw(&pictures[i], i);
+    start_held(&held, pictures, 1);
+    struct job *job = new_job(held.batch, 3, pictures, &done);
+    submit(held.batch, job);
+    batch_close(held.batch);
+    batch_cancel(held.batch);
+    sem_post(&held.gate.go); /* an image that is being decoded is dropped by the worker */
+    sem_wait(&done);
+    assert_int_equal(batch_dropped(job)->code, ERROR_DRAINING);
+    stop_held(&held);
+    batch_job_free(job);
+}
+
+static void a_delay_lets_a_batch_fill(void **state)
+{
+    static struct picture pictures[2];
+    struct batch *batch = NULL;
+    struct error err = {0};
+    sem_t done;
+    const struct batch_options options = {.workers = 1,
+                                          .decoders = 1,
+                                          .max_batch = 2,
+                                          .max_waiting = 4,
+                                          .max_pixels = 10000,
+                                          .batch_delay_ns = 60000000000};
+    (void)state;
+    sem_init(&done, 0, 0);
+    assert_int_equal(batch_start(model, &options, &batch, &err), ERROR_NONE);
+    draw(&pictures[0], 0);
+    draw(&pictures[1], 1);
+    struct job *first = new_job(batch, 1, &pictures[0], &done);
+    struct job *second = new_job(batch, 1, &pictures[1], &done);
+    submit(batch, first);
+    submit(batch, second);
+    sem_wait(&done); /* long before a minute is over: the batch is full */
+    sem_wait(&done);
+    assert_int_equal(first->images[0].batch_size, 2);
+    batch_stop(batch);
+    batch_job_free(first);
+    batch_job_free(second);
+}
+
 static void a_stuck_worker_makes_no_progress(void **state)
 {
     static struct picture picture;
@@ -415,7 +556,6 @@ static void a_stuck_worker_makes_no_progress(void **state)
     sem_init(&gate.go, 0, 0);
     struct batch *batch = start(1, 2, 3);
     draw(&picture, 1);
-    assert_true(batch_progressed(batch));
     while (!batch_progressed(batch)) /* an idle one wakes when it is asked */
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     struct job *held = new_job(batch, 1, &picture, NULL);
@@ -451,6 +591,10 @@ int main(void)
         cmocka_unit_test(a_free_worker_takes_what_is_ready_at_once),
         cmocka_unit_test(draining_finishes_what_was_accepted),
         cmocka_unit_test(many_threads_may_submit),
+        cmocka_unit_test(a_large_request_does_not_hold_up_a_small_one),
+        cmocka_unit_test(expired_and_abandoned_jobs_are_dropped),
+        cmocka_unit_test(cancelling_drops_what_has_not_begun),
+        cmocka_unit_test(a_delay_lets_a_batch_fill),
         cmocka_unit_test(a_stuck_worker_makes_no_progress),
         cmocka_unit_test(stopping_an_idle_or_absent_queue_is_quiet),
     };
