@@ -48,6 +48,9 @@
     SIZE(max_batch, "max-batch", 8, 1, 256, 1000, "N", "most images that a worker runs at once")   \
     SIZE(queue, "queue", 256, 1, 1000000, 1000, "N",                                               \
          "images that may wait before requests are refused with 503")                              \
+    CHOICE(log_format, "log-format", 0, "auto|text|json", "auto: text on a terminal")              \
+    CHOICE(log_level, "log-level", 0, "info|warn|error", "info has a line for each request")       \
+    CHOICE(server_timing, "server-timing", 1, "off|on", "the header with the times of each stage") \
     SIZE(queue_bytes, "queue-bytes", 0, 0, (size_t)1 << 40, 1024, "BYTES",                         \
          "memory for all uploads together; default: 16 times --max-body")                          \
     SIZE(batch_delay_us, "batch-delay-us", 0, 0, 1000000, 1000, "US",                              \

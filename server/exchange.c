@@ -44,6 +44,25 @@ void exchange_release_model(struct exchange *exchange)
     exchange->model = NULL;
 }
 
+/* 00-<32 hex>-<16 hex>-<2 hex>, lower case; all zeros is no id, ff no version. A later version may
+ * go on behind another '-'. */
+void exchange_set_trace(struct exchange *exchange, const char *given)
+{
+    static const char shape[] = "hh-hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh-hhhhhhhhhhhhhhhh-hh";
+    size_t size = sizeof shape - 1;
+    if (given == NULL || strlen(given) < size)
+        return;
+    for (size_t i = 0; i < size; i++)
+        if (shape[i] == '-' ? given[i] != '-' : strchr("0123456789abcdef", given[i]) == NULL)
+            return;
+    bool goes_on = given[size] == '-' && strncmp(given, "00", 2) != 0;
+    if ((given[size] != '\0' && !goes_on) || strncmp(given, "ff", 2) == 0 ||
+        strspn(given + 3, "0") == 32 || strspn(given + 36, "0") == 16)
+        return;
+    memcpy(exchange->trace, given, size);
+    exchange->trace[size] = '\0';
+}
+
 /* The urgency of a Priority header, 3 where it has none: a list of "key" and "key=value". */
 static int urgency(const char *priority)
 {

@@ -29,6 +29,7 @@ struct exchange {
     char id[ATTENTION_ID_BYTES];
     struct query_pair pairs[QUERY_MAX_PAIRS]; /* [pair_count] */
     size_t pair_count;
+    char trace[56];           /* traceparent, "" where there is none that is valid */
     const char *path;         /* as it came, decoded, without the query */
     const char *content_type; /* or NULL */
     struct body body;
@@ -52,6 +53,9 @@ struct exchange {
 /* Takes the client's request id if it is 1 to 128 of [A-Za-z0-9._-], else makes a random one: it
  * opens GET /se-weights?id=, so it must not be guessed. given may be NULL. */
 void exchange_set_id(struct exchange *exchange, const char *given);
+
+/* Takes a traceparent of W3C Trace Context if it is valid. given may be NULL. */
+void exchange_set_trace(struct exchange *exchange, const char *given);
 
 /* Reads X-Request-Timeout-Ms, from the headers' arrival on, and Priority (RFC 9218: an urgency u
  * under 3 is high, over 3 low). Either may be NULL. Errors: ERROR_USAGE. */

@@ -15,6 +15,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "monotonic.h"
+#include "reply.h"
 #include "routes.h"
 
 #include <errno.h>
@@ -99,7 +100,7 @@ static void add_headers(struct transfer *transfer, struct MHD_Response *response
         snprintf(seconds, sizeof seconds, "%u", exchange->retry_after);
         MHD_add_response_header(response, "Retry-After", seconds);
     }
-    if (exchange->timing[0] != '\0')
+    if (exchange->timing[0] != '\0' && exchange->service->config->server_timing)
         MHD_add_response_header(response, "Server-Timing", exchange->timing);
     if (service_state(exchange->service) == SERVICE_DRAINING)
         MHD_add_response_header(response, "Connection", "close");
@@ -274,6 +275,7 @@ static struct transfer *begin(struct http *http, struct MHD_Connection *connecti
     transfer->exchange.path = transfer->path;
     transfer->exchange.content_type = header(transfer, "Content-Type");
     exchange_set_id(&transfer->exchange, header(transfer, "X-Request-Id"));
+    exchange_set_trace(&transfer->exchange, header(transfer, "traceparent"));
     find_route(transfer);
     if (http->admin && header(transfer, "Origin") != NULL && !is_refused(transfer)) {
         transfer->refused_status = 403; /* a page in a browser of this machine */
@@ -389,6 +391,10 @@ static void log_request(const struct transfer *transfer, bool complete)
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(transfer->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     const struct peer *peer = info != NULL ? info->socket_context : NULL;
+    const struct job *job = transfer->exchange.job;
+    struct reply_times times = {0};
+    if (job != NULL)
+        times = reply_sum_times(job->images, job->count);
     log_access(&(struct log_access){
         .client = peer != NULL ? peer->address : "-",
         .method = transfer->method,
@@ -399,6 +405,12 @@ static void log_request(const struct transfer *transfer, bool complete)
         .bytes_out = transfer->method_bit == METHOD_HEAD ? 0 : transfer->answer_bytes,
         .images = transfer->exchange.upload.count,
         .duration_ns = monotonic_ns() - transfer->exchange.headers_ns,
+        .decode_ns = times.decode_ns,
+        .preprocess_ns = times.preprocess_ns,
+        .queue_ns = times.queue_ns,
+        .inference_ns = times.inference_ns,
+        .batch_size = times.batch_size,
+        .trace = transfer->exchange.trace,
     });
 }
 

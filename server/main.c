@@ -144,7 +144,7 @@ static enum error_code open_admin(struct daemon *daemon, struct error *err)
     enum error_code code = listener_open(config->admin_listen, &listener, &busy);
     if (code == ERROR_IO && config->sources[CONFIG_HAS_admin_listen] == CONFIG_DEFAULT) {
         /* A second daemon on this machine: nobody asked for this very address. */
-        log_info("listen", "no admin address, SIGHUP still reloads: %s", busy.message);
+        log_warn("listen", "no admin address, SIGHUP still reloads: %s", busy.message);
         return ERROR_NONE;
     }
     if (code != ERROR_NONE)
@@ -327,7 +327,7 @@ static bool run(const struct config *config, struct error *err)
     case COMMAND_PLOT:
         return with_batch(config, plot_run, err) == ERROR_NONE;
     case COMMAND_SERVE:
-        log_use_json(!isatty(STDERR_FILENO));
+        log_set_up((enum log_format)config->log_format, (enum log_level)config->log_level);
         return serve(config, err) == ERROR_NONE;
     }
     return false;

@@ -222,14 +222,9 @@ static double milliseconds(int64_t ns)
     return (double)ns / 1e6;
 }
 
-struct timing {
-    int64_t decode_ns, preprocess_ns, queue_ns, inference_ns;
-    size_t batch_size;
-};
-
-static struct timing sum_up(const struct batch_image *images, size_t count)
+struct reply_times reply_sum_times(const struct batch_image *images, size_t count)
 {
-    struct timing sum = {0};
+    struct reply_times sum = {0};
     for (size_t i = 0; i < count; i++) {
         sum.decode_ns += images[i].decode_ns;
         sum.preprocess_ns += images[i].preprocess_ns;
@@ -247,7 +242,7 @@ static struct timing sum_up(const struct batch_image *images, size_t count)
 void reply_timing_members(struct writer *w, const struct batch_image *images, size_t count,
                           int64_t total_ns)
 {
-    struct timing sum = sum_up(images, count);
+    struct reply_times sum = reply_sum_times(images, count);
     writer_key(w, "timing_ms");
     writer_open(w, '{');
     writer_key_number(w, "decode", milliseconds(sum.decode_ns), TIME_DIGITS);
@@ -262,7 +257,7 @@ void reply_timing_members(struct writer *w, const struct batch_image *images, si
 void reply_server_timing(char *out, size_t size, const struct batch_image *images, size_t count,
                          int64_t serialize_ns)
 {
-    struct timing sum = sum_up(images, count);
+    struct reply_times sum = reply_sum_times(images, count);
     snprintf(out, size,
              "decode;dur=%.3f, preprocess;dur=%.3f, queue;dur=%.3f, infer;dur=%.3f, "
              "serialize;dur=%.3f",

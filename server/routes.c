@@ -2,6 +2,7 @@
 #include "routes.h"
 #include "compare.h"
 #include "describe.h"
+#include "log.h"
 #include "metrics.h"
 #include "monotonic.h"
 #include "reply.h"
@@ -34,6 +35,10 @@ unsigned routes_problem(struct exchange *exchange, const struct error *err)
     }
     if (status == 503 || status == 504)
         metrics_rejected(exchange->service->metrics, error_name(err->code));
+    if (status == 500)
+        log_error(error_name(err->code), "%s", err->message);
+    else if (status > 500 && err->code != ERROR_LOADING)
+        log_warn(error_name(err->code), "%s", err->message);
     return routes_problem_as(exchange, status, error_name(err->code), err->message);
 }
 

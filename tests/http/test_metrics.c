@@ -132,12 +132,60 @@ static void answers_carry_their_timing(void **state)
     picture_free(&picture);
 }
 
+static void a_trace_is_passed_on_into_the_log(void **state)
+{
+    (void)state;
+    struct answer answer = client_send(
+        &daemon_, &(struct request){.path = "/healthz",
+                                    .header = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-"
+                                              "b7ad6b7169203331-01"});
+    assert_int_equal(answer.status, 200);
+    client_free(&answer);
+    daemon_wait_log(&daemon_, "\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\"");
+    static const char *const wrong[] = {
+        "traceparent: 00-1af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+        "traceparent: 00-1AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "traceparent: ff-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "traceparent: 00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+        "traceparent: 00"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        char id[64];
+        answer = client_send(&daemon_, &(struct request){.path = "/healthz", .header = wrong[i]});
+        snprintf(id, sizeof id, "%s", client_header(&answer, "X-Request-Id"));
+        client_free(&answer);
+        daemon_wait_log(&daemon_, id);
+    }
+    FILE *log = fopen(daemon_.log_path, "r");
+    char line[2048];
+    assert_non_null(log);
+    while (fgets(line, sizeof line, log) != NULL)
+        assert_null(strcasestr(line, "1af7651916"));
+    fclose(log);
+}
+
+static void server_timing_can_be_switched_off(void **state)
+{
+    static const char *const options[] = {"--server-timing", "off", NULL};
+    struct daemon daemon;
+    (void)state;
+    daemon_start(&daemon, options);
+    struct picture picture = picture_ppm(40, 30, 1);
+    struct answer answer = client_post(&daemon, "/classify", picture.bytes, picture.size);
+    assert_int_equal(answer.status, 200);
+    assert_null(client_header(&answer, "Server-Timing"));
+    client_free(&answer);
+    picture_free(&picture);
+    daemon_stop(&daemon);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_and_images_are_counted),
         cmocka_unit_test(every_line_is_well_formed),
         cmocka_unit_test(answers_carry_their_timing),
+        cmocka_unit_test(a_trace_is_passed_on_into_the_log),
+        cmocka_unit_test(server_timing_can_be_switched_off),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
