@@ -19,7 +19,7 @@ DEFAULT_WEIGHTS ?= weights/demo
 O := build$(if $(filter-out release,$(BUILD)),/$(BUILD))
 
 PACKAGES := build-essential pkg-config ca-certificates libmicrohttpd-dev libjansson-dev libstb-dev \
-            libopenblas-pthread-dev nettle-dev libcurl4-openssl-dev libcmocka-dev bash-completion
+            libopenblas-pthread-dev nettle-dev zlib1g-dev libcurl4-openssl-dev libcmocka-dev bash-completion
 TOOLS := clang clang-format valgrind shellcheck curl
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
@@ -44,7 +44,7 @@ Q = $(if $(V),,@echo '  $(notdir $@)' &&)
 CFLAGS_ALL = $(BASE_FLAGS) $(FLAGS_$(BUILD)) $(CFLAGS)
 LDFLAGS_ALL = $(LINK_$(BUILD)) $(LDFLAGS)
 LIBS_model = $(shell pkg-config --libs jansson nettle) -lopenblas -lm -pthread
-LIBS_server = $(shell pkg-config --libs libmicrohttpd)
+LIBS_server = $(shell pkg-config --libs libmicrohttpd zlib)
 LIBS_test = $(shell pkg-config --libs cmocka libcurl)
 
 MODEL := $(patsubst model/%.c,$(O)/model/%.o,$(wildcard model/*.c))
@@ -126,6 +126,15 @@ check-asan check-tsan: check-%:
 check-valgrind: deps tools
 	@$(MAKE) --no-print-directory BUILD=valgrind all
 	@tests/valgrind.sh build/valgrind/senetd
+
+# What numpy, safetensors and an XML parser make of the answers and figures; the example clients.
+.PHONY: check-arrays
+check-arrays: deps
+	@$(MAKE) --no-print-directory deps PACKAGES="python3-venv libxml2-utils"
+	@$(MAKE) --no-print-directory all
+	test -d build/arrays || python3 -m venv build/arrays
+	build/arrays/bin/pip install -q numpy safetensors requests
+	build/arrays/bin/python tests/scripts/test_arrays.py $(O)/senetd
 
 # ---- the demo model's accuracy, through the daemon ---------------------------------------------
 

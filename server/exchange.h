@@ -32,6 +32,7 @@ struct exchange {
     char trace[56];           /* traceparent, "" where there is none that is valid */
     const char *path;         /* as it came, decoded, without the query */
     const char *content_type; /* or NULL */
+    const char *accept;       /* or NULL */
     struct body body;
     int64_t headers_ns, body_ns; /* CLOCK_MONOTONIC when the headers, the body were complete */
 

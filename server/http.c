@@ -274,6 +274,7 @@ static struct transfer *begin(struct http *http, struct MHD_Connection *connecti
     transfer->method_bit = method_bit(method);
     transfer->exchange.path = transfer->path;
     transfer->exchange.content_type = header(transfer, "Content-Type");
+    transfer->exchange.accept = header(transfer, "Accept");
     exchange_set_id(&transfer->exchange, header(transfer, "X-Request-Id"));
     exchange_set_trace(&transfer->exchange, header(transfer, "traceparent"));
     find_route(transfer);

@@ -22,6 +22,7 @@ static const struct {
     {QUERY_MODE, "mode"},
     {QUERY_VALUE, "value"},
     {QUERY_CHANNELS, "channels"},
+    {QUERY_FORMAT, "format"},
 };
 #define KEY_COUNT (sizeof keys / sizeof keys[0])
 
@@ -183,6 +184,9 @@ static enum error_code read_pair(enum query_key key, const char *value, const st
         return read_mode(value, out, err);
     case QUERY_VALUE:
         return read_value(value, out, err);
+    case QUERY_FORMAT:
+        out->has_format = true;
+        return arrays_find(value, &out->format, err);
     case QUERY_CHANNELS:
         if (!parse_number(value, strlen(value), &out->channels) || out->channels == 0 ||
             out->channels > QUERY_MOST_CHANNELS)

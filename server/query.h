@@ -6,6 +6,7 @@
 #ifndef SENETD_QUERY_H
 #define SENETD_QUERY_H
 
+#include "arrays.h"
 #include "error.h"
 #include "reply.h"
 #include "senet.h"
@@ -31,6 +32,7 @@ enum query_key {
     QUERY_MODE = 256,
     QUERY_VALUE = 512, /* a gate */
     QUERY_CHANNELS = 1024,
+    QUERY_FORMAT = 2048,
 };
 
 /* What takes the place of a block's gates. */
@@ -52,8 +54,10 @@ struct query {
     bool relative, has_class;
     size_t class; /* of QUERY_CLASS */
     enum query_mode mode;
-    float value;     /* 0..QUERY_MOST_VALUE */
-    size_t channels; /* 0 where none are asked for, at most QUERY_MOST_CHANNELS */
+    float value;               /* 0..QUERY_MOST_VALUE */
+    enum arrays_format format; /* ARRAYS_NONE for JSON */
+    bool has_format;           /* it was asked for in so many words */
+    size_t channels;           /* 0 where none are asked for, at most QUERY_MOST_CHANNELS */
 };
 
 /* accepted is a set of enum query_key. model may be NULL for routes that accept none.

@@ -9,6 +9,7 @@
 #include "statistics.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char json_type[] = "application/json";
@@ -92,14 +93,24 @@ static enum error_code use_reference(struct exchange *exchange, struct error *er
     return ERROR_NONE;
 }
 
+/* Arrays, where the client asks for them by name or, without one, accepts nothing but bytes. */
+static void choose_format(struct exchange *exchange)
+{
+    struct query *query = &exchange->query;
+    if (!query->has_format && exchange->accept != NULL &&
+        strncmp(exchange->accept, "application/octet-stream", 24) == 0)
+        query->format = ARRAYS_NPY;
+}
+
 static enum error_code receive_classify(struct exchange *exchange, struct error *err)
 {
     const struct senet *senet = exchange->model->senet;
     size_t classes = senet_info(senet)->classes, topk = exchange->service->config->topk;
     TRY(query_parse(exchange->pairs, exchange->pair_count,
-                    QUERY_TOPK | QUERY_EXCITATIONS | QUERY_LAYERS | QUERY_RELATIVE, senet,
-                    topk < classes ? topk : classes, &exchange->query, err));
+                    QUERY_TOPK | QUERY_EXCITATIONS | QUERY_LAYERS | QUERY_RELATIVE | QUERY_FORMAT,
+                    senet, topk < classes ? topk : classes, &exchange->query, err));
     TRY(use_reference(exchange, err));
+    choose_format(exchange);
     return make_job(exchange, err);
 }
 
@@ -116,7 +127,10 @@ static enum error_code select_layer(struct exchange *exchange, unsigned keys, st
 
 static enum error_code receive_se_weights(struct exchange *exchange, struct error *err)
 {
-    TRY(select_layer(exchange, QUERY_LAYER | QUERY_RELATIVE, err));
+    TRY(select_layer(exchange, QUERY_LAYER | QUERY_RELATIVE | QUERY_FORMAT, err));
+    choose_format(exchange);
+    if (exchange->query.format != ARRAYS_NONE)
+        exchange->query.selection.detail = DETAIL_FULL;
     return make_job(exchange, err);
 }
 
@@ -164,17 +178,24 @@ static void count_attention(struct exchange *exchange, size_t index)
     attention_add(exchange->model->attention, exchange->id, index, top.index, image->excitations);
 }
 
-/* The members that end every answer of a job, and its counters. begin_ns: of writing it. */
+/* A job's counters and times. begin_ns: of writing its answer. */
+static void count_job(struct exchange *exchange, int64_t begin_ns)
+{
+    const struct job *job = exchange->job;
+    int64_t serialize_ns = monotonic_ns() - begin_ns;
+    metrics_job(exchange->service->metrics, exchange->model->senet, job, serialize_ns);
+    reply_server_timing(exchange->timing, sizeof exchange->timing, job->images, job->count,
+                        serialize_ns);
+}
+
+/* The members that end every JSON answer of a job. */
 static unsigned finish_job(struct exchange *exchange, int64_t begin_ns)
 {
     const struct job *job = exchange->job;
     reply_timing_members(&exchange->out, job->images, job->count,
                          monotonic_ns() - exchange->body_ns);
     writer_close(&exchange->out, '}');
-    int64_t serialize_ns = monotonic_ns() - begin_ns;
-    metrics_job(exchange->service->metrics, exchange->model->senet, job, serialize_ns);
-    reply_server_timing(exchange->timing, sizeof exchange->timing, job->images, job->count,
-                        serialize_ns);
+    count_job(exchange, begin_ns);
     return ok(exchange);
 }
 
@@ -220,6 +241,38 @@ static unsigned answer_explain(struct exchange *exchange)
     return finish_job(exchange, begin);
 }
 
+/* The same as arrays. These have no place for an error, so a bad image is the request's problem. */
+static unsigned answer_arrays(struct exchange *exchange)
+{
+    const struct senet *senet = exchange->model->senet;
+    const struct job *job = exchange->job;
+    int64_t begin = monotonic_ns();
+    struct error err = {0};
+    const float **rows = calloc(2 * job->count, sizeof *rows);
+    enum error_code code =
+        rows == NULL ? error_set(&err, ERROR_MEMORY, "no memory for %zu images", job->count)
+                     : ERROR_NONE;
+    for (size_t i = 0; i < job->count && code == ERROR_NONE; i++) {
+        const struct batch_image *image = &job->images[i];
+        if (image->error.code != ERROR_NONE)
+            code = error_set(&err, image->error.code, "image %zu: %s", i, image->error.message);
+        rows[i] = image->excitations;
+        rows[job->count + i] = image->logits;
+    }
+    if (code == ERROR_NONE)
+        code =
+            arrays_results(&exchange->out, exchange->query.format, senet,
+                           &exchange->query.selection, job->count, rows, rows + job->count, &err);
+    free(rows);
+    if (code != ERROR_NONE)
+        return routes_problem(exchange, &err);
+    for (size_t i = 0; i < job->count; i++)
+        count_attention(exchange, i);
+    count_job(exchange, begin);
+    exchange->out_type = arrays_type(exchange->query.format);
+    return 200;
+}
+
 /* The results of a finished job: a lone bad image is the request's problem, others are told of in
  * their place. */
 static unsigned answer_results(struct exchange *exchange)
@@ -231,6 +284,8 @@ static unsigned answer_results(struct exchange *exchange)
     int64_t begin = monotonic_ns();
     if (job->count == 1 && job->images[0].error.code != ERROR_NONE)
         return routes_problem(exchange, &job->images[0].error);
+    if (exchange->query.format != ARRAYS_NONE)
+        return answer_arrays(exchange);
     if (selection->detail == DETAIL_FULL && selection->blocks == NULL)
         writer_reserve(out, job->count * senet_info(senet)->excitation_floats * GATE_BYTES);
     writer_open(out, '{');
@@ -258,9 +313,11 @@ void routes_release(struct exchange *exchange)
 
 /* ---- documents ------------------------------------------------------------------------------- */
 
-/* A class's statistics are told of one layer, and nothing else. */
+/* A class's statistics are told of one layer, and nothing else; arrays, of one request. */
 static enum error_code check_class(const struct query *query, struct error *err)
 {
+    if (query->format != ARRAYS_NONE && query->id == NULL)
+        return error_set(err, ERROR_USAGE, "format needs id here: statistics are told as JSON");
     if (!query->has_class || (query->has_layer && query->id == NULL && !query->relative))
         return ERROR_NONE;
     return error_set(err, ERROR_USAGE, "class needs layer, and goes with neither id nor relative");
@@ -273,8 +330,8 @@ static unsigned get_se_weights(struct exchange *exchange)
     const struct query *query = &exchange->query;
     struct error err = {0};
     const struct reference *reference;
-    if (select_layer(exchange, QUERY_LAYER | QUERY_ID | QUERY_CLASS | QUERY_RELATIVE, &err) !=
-            ERROR_NONE ||
+    if (select_layer(exchange, QUERY_LAYER | QUERY_ID | QUERY_CLASS | QUERY_RELATIVE | QUERY_FORMAT,
+                     &err) != ERROR_NONE ||
         check_class(query, &err) != ERROR_NONE)
         return routes_problem(exchange, &err);
     reference = query->selection.reference;
@@ -282,6 +339,13 @@ static unsigned get_se_weights(struct exchange *exchange)
         if (statistics_class(&exchange->out, senet, attention, query->layer, query->class, &err) !=
             ERROR_NONE)
             return routes_problem(exchange, &err);
+    } else if (query->id != NULL && query->format != ARRAYS_NONE) {
+        exchange->query.selection.detail = DETAIL_FULL;
+        if (statistics_request_arrays(&exchange->out, senet, attention, query->id, query->format,
+                                      &query->selection, &err) != ERROR_NONE)
+            return routes_problem(exchange, &err);
+        exchange->out_type = arrays_type(query->format);
+        return 200;
     } else if (query->id != NULL) {
         if (statistics_request(&exchange->out, senet, attention, query->id, &query->selection,
                                &err) != ERROR_NONE)
@@ -395,16 +459,17 @@ static const struct route routes[] = {
     {"/", METHOD_GET, false, NULL, get_index, "this list"},
     {"/classify", METHOD_POST | METHOD_PUT, true, receive_classify, answer_results,
      "classes and excitations of images; query: topk, excitations=full|summary|none, layers, "
-     "relative"},
+     "relative, format"},
     {"/explain", METHOD_POST | METHOD_PUT, true, receive_explain, answer_explain,
      "what each block's attention is worth for an image; query: block, mode=identity|mean|zero or "
      "value, channels, topk"},
     {"/compare", METHOD_POST | METHOD_PUT, true, receive_compare, answer_compare,
      "where the excitations of two or more images differ; query: layers, channels, topk"},
     {"/se-weights", METHOD_GET, true, NULL, get_se_weights,
-     "excitations of the images served so far; query: layer, id, class, relative"},
+     "excitations of the images served so far; query: layer, id, class, relative, "
+     "format"},
     {"/se-weights", METHOD_POST | METHOD_PUT, true, receive_se_weights, answer_results,
-     "excitations of images; query: layer, relative"},
+     "excitations of images; query: layer, relative, format"},
     {"/reference", METHOD_GET, true, NULL, get_reference,
      "excitations of the model on ordinary photos; query: layer"},
     {"/model", METHOD_GET, true, NULL, get_model, "facts of the model"},

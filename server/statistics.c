@@ -223,19 +223,42 @@ enum error_code statistics_class(struct writer *w, const struct senet *model,
 /* ---- of one request ----------------------------------------------------------------------------
  */
 
+/* The vectors kept of a request, [images][floats], the caller's. */
+static enum error_code find_request(struct attention *attention, const char *id, size_t *positions,
+                                    float **vectors, size_t *images, struct error *err)
+{
+    *images = attention_find(attention, id, positions, vectors);
+    if (*images > 0)
+        return ERROR_NONE;
+    free(*vectors);
+    return error_set(err, ERROR_NOT_FOUND,
+                     "no excitations of a request '%.128s'; the last %d requests are kept", id,
+                     ATTENTION_REQUESTS);
+}
+
+enum error_code statistics_request_arrays(struct writer *w, const struct senet *model,
+                                          struct attention *attention, const char *id,
+                                          enum arrays_format format,
+                                          const struct selection *selection, struct error *err)
+{
+    size_t positions[ATTENTION_IMAGES], images;
+    const float *rows[ATTENTION_IMAGES];
+    float *vectors;
+    TRY(find_request(attention, id, positions, &vectors, &images, err));
+    for (size_t i = 0; i < images; i++)
+        rows[i] = vectors + i * senet_info(model)->excitation_floats;
+    enum error_code code = arrays_results(w, format, model, selection, images, rows, NULL, err);
+    free(vectors);
+    return code;
+}
+
 enum error_code statistics_request(struct writer *w, const struct senet *model,
                                    struct attention *attention, const char *id,
                                    const struct selection *selection, struct error *err)
 {
-    size_t positions[ATTENTION_IMAGES];
+    size_t positions[ATTENTION_IMAGES], images;
     float *vectors;
-    size_t images = attention_find(attention, id, positions, &vectors);
-    if (images == 0) {
-        free(vectors);
-        return error_set(err, ERROR_NOT_FOUND,
-                         "no excitations of a request '%.128s'; the last %d requests are kept", id,
-                         ATTENTION_REQUESTS);
-    }
+    TRY(find_request(attention, id, positions, &vectors, &images, err));
     size_t floats = senet_info(model)->excitation_floats;
     writer_open(w, '{');
     reply_model_member(w, senet_info(model));

@@ -6,6 +6,7 @@
 #ifndef SENETD_STATISTICS_H
 #define SENETD_STATISTICS_H
 
+#include "arrays.h"
 #include "attention.h"
 #include "error.h"
 #include "reference.h"
@@ -36,5 +37,12 @@ enum error_code statistics_reference(struct writer *w, const struct senet *model
 enum error_code statistics_request(struct writer *w, const struct senet *model,
                                    struct attention *attention, const char *id,
                                    const struct selection *selection, struct error *err) MUST_CHECK;
+
+/* The same as arrays. Errors: ERROR_NOT_FOUND, those of arrays_results. */
+enum error_code statistics_request_arrays(struct writer *w, const struct senet *model,
+                                          struct attention *attention, const char *id,
+                                          enum arrays_format format,
+                                          const struct selection *selection,
+                                          struct error *err) MUST_CHECK;
 
 #endif
