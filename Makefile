@@ -45,7 +45,7 @@ CFLAGS_ALL = $(BASE_FLAGS) $(FLAGS_$(BUILD)) $(CFLAGS)
 LDFLAGS_ALL = $(LINK_$(BUILD)) $(LDFLAGS)
 LIBS_model = $(shell pkg-config --libs jansson nettle) -lopenblas -lm -pthread
 LIBS_server = $(shell pkg-config --libs libmicrohttpd zlib)
-LIBS_test = $(shell pkg-config --libs cmocka libcurl)
+LIBS_test = $(shell pkg-config --libs cmocka libcurl zlib)
 
 MODEL := $(patsubst model/%.c,$(O)/model/%.o,$(wildcard model/*.c))
 SERVER := $(patsubst server/%.c,$(O)/server/%.o,$(wildcard server/*.c))

@@ -29,10 +29,11 @@ struct exchange {
     char id[ATTENTION_ID_BYTES];
     struct query_pair pairs[QUERY_MAX_PAIRS]; /* [pair_count] */
     size_t pair_count;
-    char trace[56];           /* traceparent, "" where there is none that is valid */
-    const char *path;         /* as it came, decoded, without the query */
-    const char *content_type; /* or NULL */
-    const char *accept;       /* or NULL */
+    char trace[56];               /* traceparent, "" where there is none that is valid */
+    const char *path;             /* as it came, decoded, without the query */
+    const char *content_type;     /* or NULL */
+    const char *accept;           /* or NULL */
+    const char *inference_length; /* Inference-Header-Content-Length, or NULL */
     struct body body;
     int64_t headers_ns, body_ns; /* CLOCK_MONOTONIC when the headers, the body were complete */
 
@@ -42,13 +43,15 @@ struct exchange {
     struct job *job;
     int64_t deadline_ns; /* of CLOCK_MONOTONIC; 0 for none */
     enum priority priority;
+    struct v2_infer *infer;  /* of an inference below /v2 */
     struct explain *explain; /* of POST /explain */
 
     /* The answer. */
     struct writer out;
-    const char *out_type; /* of the content; a literal */
-    unsigned retry_after; /* seconds; 0 for no such header */
-    char timing[160];     /* Server-Timing's value; "" for no such header */
+    const char *out_type;   /* of the content; a literal */
+    size_t inference_bytes; /* of the JSON before the tensors; 0 for no such header */
+    unsigned retry_after;   /* seconds; 0 for no such header */
+    char timing[160];       /* Server-Timing's value; "" for no such header */
 };
 
 /* Takes the client's request id if it is 1 to 128 of [A-Za-z0-9._-], else makes a random one: it

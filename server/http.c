@@ -12,6 +12,7 @@
  */
 #include "http.h"
 #include "exchange.h"
+#include "inflate.h"
 #include "log.h"
 #include "metrics.h"
 #include "monotonic.h"
@@ -99,6 +100,11 @@ static void add_headers(struct transfer *transfer, struct MHD_Response *response
         char seconds[16];
         snprintf(seconds, sizeof seconds, "%u", exchange->retry_after);
         MHD_add_response_header(response, "Retry-After", seconds);
+    }
+    if (exchange->inference_bytes > 0) {
+        char bytes[24];
+        snprintf(bytes, sizeof bytes, "%zu", exchange->inference_bytes);
+        MHD_add_response_header(response, "Inference-Header-Content-Length", bytes);
     }
     if (exchange->timing[0] != '\0' && exchange->service->config->server_timing)
         MHD_add_response_header(response, "Server-Timing", exchange->timing);
@@ -275,6 +281,7 @@ static struct transfer *begin(struct http *http, struct MHD_Connection *connecti
     transfer->exchange.path = transfer->path;
     transfer->exchange.content_type = header(transfer, "Content-Type");
     transfer->exchange.accept = header(transfer, "Accept");
+    transfer->exchange.inference_length = header(transfer, "Inference-Header-Content-Length");
     exchange_set_id(&transfer->exchange, header(transfer, "X-Request-Id"));
     exchange_set_trace(&transfer->exchange, header(transfer, "traceparent"));
     find_route(transfer);
@@ -325,7 +332,9 @@ static void on_done(struct job *job)
 static enum MHD_Result compute(struct transfer *transfer)
 {
     struct exchange *exchange = &transfer->exchange;
-    if (exchange->route->receive(exchange, &transfer->refusal) != ERROR_NONE)
+    if (inflate_body(&exchange->body, &transfer->http->budget, header(transfer, "Content-Encoding"),
+                     &transfer->refusal) != ERROR_NONE ||
+        exchange->route->receive(exchange, &transfer->refusal) != ERROR_NONE)
         return send_refusal(transfer);
     exchange->job->context = transfer;
     exchange->job->done = on_done;

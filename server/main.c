@@ -19,6 +19,7 @@
 #include "plot.h"
 #include "profile.h"
 #include "service.h"
+#include "v2_stats.h"
 #include "watchdog.h"
 
 #include <errno.h>
@@ -182,7 +183,9 @@ static enum error_code serve(const struct config *config, struct error *err)
     struct exit_watch watch = {0};
     TRY(catch_signals(err));
     TRY(metrics_new(&service->metrics, err));
-    enum error_code code = models_new(config, &service->models, err);
+    enum error_code code = v2_stats_new(&service->v2_stats, err);
+    if (code == ERROR_NONE)
+        code = models_new(config, &service->models, err);
     if (code == ERROR_NONE)
         code = open_admin(&daemon, err);
     if (code == ERROR_NONE)
@@ -205,6 +208,7 @@ static enum error_code serve(const struct config *config, struct error *err)
     http_stop(daemon.admin);
     watchdog_stop(daemon.watchdog);
     models_free(service->models);
+    v2_stats_free(service->v2_stats);
     metrics_free(service->metrics);
     end_watch(&watch);
     if (code == ERROR_NONE)

@@ -7,6 +7,8 @@
 #include "monotonic.h"
 #include "reply.h"
 #include "statistics.h"
+#include "v2.h"
+#include "v2_infer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +24,10 @@ unsigned routes_problem_as(struct exchange *exchange, unsigned status, const cha
                            const char *detail)
 {
     writer_free(&exchange->out);
+    if (v2_owns(exchange->path)) {
+        v2_error(exchange, detail);
+        return status;
+    }
     exchange->out_type = problem_type;
     reply_problem(&exchange->out, status, name, detail, exchange->id);
     return status;
@@ -168,7 +174,7 @@ static enum error_code receive_explain(struct exchange *exchange, struct error *
 }
 
 /* Into the memory of excitations. */
-static void count_attention(struct exchange *exchange, size_t index)
+void routes_count_attention(struct exchange *exchange, size_t index)
 {
     const struct batch_image *image = &exchange->job->images[index];
     struct senet_top top;
@@ -218,7 +224,7 @@ static unsigned answer_compare(struct exchange *exchange)
     writer_key(out, "images");
     writer_open(out, '[');
     for (size_t i = 0; i < job->count; i++) {
-        count_attention(exchange, i);
+        routes_count_attention(exchange, i);
         reply_result(out, senet, &job->images[i], exchange->upload.images[i].filename,
                      &exchange->query.selection);
     }
@@ -294,7 +300,7 @@ static unsigned answer_results(struct exchange *exchange)
     writer_open(out, '[');
     for (size_t i = 0; i < job->count; i++) {
         const struct batch_image *image = &job->images[i];
-        count_attention(exchange, i);
+        routes_count_attention(exchange, i);
         reply_result(out, senet, image, exchange->upload.images[i].filename, selection);
     }
     writer_close(out, ']');
@@ -307,6 +313,7 @@ void routes_release(struct exchange *exchange)
     exchange->explain = NULL;
     batch_job_free(exchange->job);
     exchange->job = NULL;
+    v2_infer_release(exchange);
     upload_free(&exchange->upload);
     query_free(&exchange->query);
 }
@@ -482,6 +489,12 @@ static const struct route routes[] = {
 };
 #define ROUTE_COUNT (sizeof routes / sizeof routes[0])
 
+/* The routes of this table and then those of the protocol V2; NULL behind the last. */
+static const struct route *route_at(size_t index)
+{
+    return index < ROUTE_COUNT ? &routes[index] : v2_route(index - ROUTE_COUNT);
+}
+
 static const struct {
     enum method method;
     const char *name;
@@ -500,6 +513,7 @@ static unsigned get_index(struct exchange *exchange)
 {
     struct error err = {0};
     struct writer *out = &exchange->out;
+    size_t count = 0;
     if (no_query(exchange, &err) != ERROR_NONE)
         return routes_problem(exchange, &err);
     writer_open(out, '{');
@@ -507,16 +521,16 @@ static unsigned get_index(struct exchange *exchange)
     writer_key_string(out, "version", SENETD_VERSION);
     writer_key(out, "routes");
     writer_open(out, '[');
-    for (size_t i = 0; i < ROUTE_COUNT; i++) {
+    for (const struct route *route; (route = route_at(count)) != NULL; count++) {
         writer_open(out, '{');
-        writer_key_string(out, "path", routes[i].path);
+        writer_key_string(out, "path", route->path);
         writer_key(out, "methods");
         writer_open(out, '[');
         for (size_t j = 0; j < METHOD_COUNT; j++)
-            if (with_implied(routes[i].methods) & methods[j].method)
+            if (with_implied(route->methods) & methods[j].method)
                 writer_string(out, methods[j].name);
         writer_close(out, ']');
-        writer_key_string(out, "what", routes[i].what);
+        writer_key_string(out, "what", route->what);
         writer_close(out, '}');
     }
     writer_close(out, ']');
@@ -550,21 +564,23 @@ static bool is_hidden(const struct route *route, bool admin)
 const struct route *routes_find(const char *path, unsigned method, bool admin, bool *path_known)
 {
     *path_known = false;
-    for (size_t i = 0; i < ROUTE_COUNT; i++) {
-        if (is_hidden(&routes[i], admin) || !matches(routes[i].path, path))
+    const struct route *route;
+    for (size_t i = 0; (route = route_at(i)) != NULL; i++) {
+        if (is_hidden(route, admin) || !matches(route->path, path))
             continue;
         *path_known = true;
-        if (with_implied(routes[i].methods) & method)
-            return &routes[i];
+        if (with_implied(route->methods) & method)
+            return route;
     }
     return NULL;
 }
 
 const char *routes_name(const char *path)
 {
-    for (size_t i = 0; i < ROUTE_COUNT; i++)
-        if (matches(routes[i].path, path))
-            return routes[i].path;
+    const struct route *route;
+    for (size_t i = 0; (route = route_at(i)) != NULL; i++)
+        if (matches(route->path, path))
+            return route->path;
     return "other";
 }
 
@@ -579,10 +595,10 @@ const char *routes_method_name(unsigned method)
 void routes_allow(const char *path, bool admin, char out[ROUTES_ALLOW_BYTES])
 {
     unsigned set = 0;
-    for (size_t i = 0; i < ROUTE_COUNT; i++)
-        if (!is_hidden(&routes[i], admin) &&
-            (strcmp(path, "*") == 0 || matches(routes[i].path, path)))
-            set |= with_implied(routes[i].methods);
+    const struct route *route;
+    for (size_t i = 0; (route = route_at(i)) != NULL; i++)
+        if (!is_hidden(route, admin) && (strcmp(path, "*") == 0 || matches(route->path, path)))
+            set |= with_implied(route->methods);
     size_t size = 0;
     out[0] = '\0';
     for (size_t j = 0; j < METHOD_COUNT; j++)

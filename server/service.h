@@ -18,11 +18,13 @@ enum service_state {
 };
 
 struct metrics;
+struct v2_stats;
 
 struct service {
     const struct config *config;
     struct metrics *metrics; /* the HTTP thread's alone */
     struct models *models;
+    struct v2_stats *v2_stats; /* likewise */
     _Atomic(enum service_state) state;
 };
 

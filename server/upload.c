@@ -132,7 +132,7 @@ static enum error_code decode_filename(const struct envelope_image *in, size_t n
     return code;
 }
 
-static enum error_code take_images(const struct envelope_image *found, size_t count,
+enum error_code upload_take_base64(const struct envelope_image *found, size_t count,
                                    struct upload *out, struct error *err)
 {
     TRY(reserve(out, count, err));
@@ -154,7 +154,7 @@ static enum error_code parse_json(const uint8_t *body, size_t size, size_t max_i
     size_t count;
     enum error_code code = envelope_parse(body, size, found, max_images, &count, err);
     if (code == ERROR_NONE)
-        code = take_images(found, count, out, err);
+        code = upload_take_base64(found, count, out, err);
     free(found);
     return code;
 }

@@ -9,6 +9,7 @@
 #ifndef SENETD_UPLOAD_H
 #define SENETD_UPLOAD_H
 
+#include "envelope.h"
 #include "error.h"
 #include <stddef.h>
 #include <stdint.h>
@@ -29,6 +30,11 @@ struct upload {
  * error. Errors: ERROR_USAGE, ERROR_TOO_LARGE (over max_images), ERROR_MEMORY. */
 enum error_code upload_parse(const char *content_type, const uint8_t *body, size_t size,
                              size_t max_images, struct upload *out, struct error *err) MUST_CHECK;
+
+/* The images of base64 strings that a JSON body holds, count of them, into an empty *out, as
+ * above. Errors: ERROR_USAGE (which one), ERROR_MEMORY. */
+enum error_code upload_take_base64(const struct envelope_image *found, size_t count,
+                                   struct upload *out, struct error *err) MUST_CHECK;
 
 /* Accepts a zeroed struct. */
 void upload_free(struct upload *upload);

@@ -242,6 +242,20 @@ void client_check_problem(const struct answer *answer, long status, const char *
     assert_string_equal(json_string_value(client_member(answer->json, "instance")), id);
 }
 
+void client_check_error(const struct answer *answer, long status, const char *text)
+{
+    if (answer->status != status)
+        fail_msg("status %ld, expected %ld: %s", answer->status, status,
+                 answer->body != NULL ? answer->body : "");
+    const char *type = client_header(answer, "Content-Type");
+    assert_non_null(type);
+    assert_string_equal(type, "application/json"); /* exactly: clients compare it */
+    assert_non_null(answer->json);
+    const char *told = json_string_value(client_member(answer->json, "error"));
+    if (strstr(told, text) == NULL)
+        fail_msg("error '%s' lacks '%s'", told, text);
+}
+
 json_t *client_member(const json_t *object, const char *key)
 {
     json_t *value = json_object_get(object, key);

@@ -59,6 +59,9 @@ const char *client_header(const struct answer *answer, const char *name);
 /* Fails the test unless the answer is a problem with that status whose detail has that text. */
 void client_check_problem(const struct answer *answer, long status, const char *detail);
 
+/* The same of an error below /v2, {"error":"..."}. */
+void client_check_error(const struct answer *answer, long status, const char *text);
+
 /* A member that must be there. */
 json_t *client_member(const json_t *object, const char *key);
 

@@ -243,12 +243,12 @@ static void the_admin_call_answers_when_the_new_model_serves(void **state)
     assert_int_equal(classify(&daemon), 1);
     point_to("tests/golden");
     answer = load(&admin, "tiny_legacy", NULL);
-    client_check_problem(&answer, 500, "model.safetensors");
+    client_check_error(&answer, 500, "model.safetensors");
     client_free(&answer);
     assert_int_equal(classify(&daemon), 1);
     answer = client_send(
         &admin, &(struct request){.method = "POST", .path = "/v2/repository/models/other/load"});
-    client_check_problem(&answer, 404, "no model 'other'; the one here is 'tiny_legacy'");
+    client_check_error(&answer, 404, "no model 'other'; the one here is 'tiny_legacy'");
     client_free(&answer);
     daemon_stop(&daemon);
 }
@@ -259,10 +259,10 @@ static void the_public_listener_has_no_admin_calls(void **state)
     (void)state;
     start_with_admin(&daemon, &admin);
     struct answer answer = load(&daemon, "tiny_timm", NULL);
-    client_check_problem(&answer, 404, "no such path");
+    client_check_error(&answer, 403, "admin address only");
     client_free(&answer);
     answer = load(&admin, "tiny_timm", "Origin: http://elsewhere.example");
-    client_check_problem(&answer, 403, "web pages");
+    client_check_error(&answer, 403, "web pages");
     client_free(&answer);
     daemon_stop(&daemon);
 }
