@@ -273,7 +273,7 @@ static unsigned answer_arrays(struct exchange *exchange)
     if (code != ERROR_NONE)
         return routes_problem(exchange, &err);
     for (size_t i = 0; i < job->count; i++)
-        count_attention(exchange, i);
+        routes_count_attention(exchange, i);
     count_job(exchange, begin);
     exchange->out_type = arrays_type(exchange->query.format);
     return 200;
