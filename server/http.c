@@ -12,6 +12,7 @@
  */
 #include "http.h"
 #include "exchange.h"
+#include "framing.h"
 #include "inflate.h"
 #include "log.h"
 #include "metrics.h"
@@ -20,6 +21,7 @@
 #include "routes.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <microhttpd.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -27,7 +29,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -43,6 +44,7 @@ struct http {
     bool admin;
     struct MHD_Daemon *daemon;
     struct body_budget budget;
+    bool exact_framing;   /* see framing.h; this version of the library is known */
     int quiesced_fd;      /* the listening socket once it accepts no more; else -1 */
     atomic_size_t active; /* requests that began and are not completed */
     atomic_size_t silent; /* connections that have sent no request yet */
@@ -52,6 +54,7 @@ struct http {
 struct peer {
     char address[64];
     bool spoke;
+    struct framing_target target; /* of the request that is being read */
 };
 
 enum phase {
@@ -69,7 +72,8 @@ struct transfer {
     char *method, *path; /* for the log; owned */
     unsigned method_bit; /* enum method, 0 for one we do not know */
     bool path_known;
-    unsigned refused_status; /* 405 or 411, which no error code stands for */
+    struct framing framing;
+    unsigned refused_status; /* one that no error code stands for; 0 for the code's own */
     struct error refusal;    /* decided before the body was read */
     size_t received;         /* bytes of the body, kept or not */
     unsigned status;         /* of the answer, 0 before */
@@ -108,7 +112,9 @@ static void add_headers(struct transfer *transfer, struct MHD_Response *response
     }
     if (exchange->timing[0] != '\0' && exchange->service->config->server_timing)
         MHD_add_response_header(response, "Server-Timing", exchange->timing);
-    if (service_state(exchange->service) == SERVICE_DRAINING)
+    /* What follows a chunked body is not trusted to be a request: the library takes a bare LF for
+     * the end of a chunk's line, where others read on. */
+    if (service_state(exchange->service) == SERVICE_DRAINING || transfer->framing.chunked)
         MHD_add_response_header(response, "Connection", "close");
 }
 
@@ -151,15 +157,34 @@ static enum MHD_Result send_problem(struct transfer *transfer, const struct erro
     return send_answer(transfer, routes_problem(&transfer->exchange, err));
 }
 
+/* The problem types of statuses that no error code has. */
+static const char *refusal_name(unsigned status)
+{
+    switch (status) {
+    case 403:
+        return "forbidden";
+    case 405:
+        return "method-not-allowed";
+    case 411:
+        return "length-required";
+    case 417:
+        return "expectation-failed";
+    case 501:
+        return "not-implemented";
+    case 505:
+        return "http-version-not-supported";
+    default:
+        return error_name(ERROR_USAGE);
+    }
+}
+
 static enum MHD_Result send_refusal(struct transfer *transfer)
 {
     struct exchange *exchange = &transfer->exchange;
     if (transfer->refused_status == 0)
         return send_problem(transfer, &transfer->refusal);
-    const char *name = transfer->refused_status == 405   ? "method-not-allowed"
-                       : transfer->refused_status == 403 ? "forbidden"
-                                                         : "length-required";
-    return send_answer(transfer, routes_problem_as(exchange, transfer->refused_status, name,
+    return send_answer(transfer, routes_problem_as(exchange, transfer->refused_status,
+                                                   refusal_name(transfer->refused_status),
                                                    transfer->refusal.message));
 }
 
@@ -215,17 +240,40 @@ static void find_route(struct transfer *transfer)
     }
 }
 
+static enum MHD_Result take_header(void *context, enum MHD_ValueKind kind, const char *name,
+                                   size_t name_size, const char *value, size_t value_size)
+{
+    (void)kind;
+    framing_header(context, name, name_size, value, value_size);
+    return MHD_YES;
+}
+
+/* Whether the header can be trusted to tell where the request ends; else a refusal. */
+static bool check_framing(struct transfer *transfer, const struct framing_target *target,
+                          const char *method, const char *version)
+{
+    struct framing *framing = &transfer->framing;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(transfer->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    bool exact = transfer->http->exact_framing && info != NULL;
+    framing_begin(framing, exact, method, target, version);
+    MHD_get_connection_values_n(transfer->connection, MHD_HEADER_KIND, take_header, framing);
+    transfer->refused_status =
+        framing_end(framing, exact ? info->header_size : 0, &transfer->refusal);
+    return transfer->refused_status == 0;
+}
+
 /* What the headers say about a body that is to come. */
 static void check_length(struct transfer *transfer)
 {
     size_t cap = transfer->http->service->config->max_body;
     const struct route *route = transfer->exchange.route;
     bool uploads = route != NULL && route->receive != NULL;
-    const char *length = header(transfer, "Content-Length");
-    if (length != NULL && strtoull(length, NULL, 10) > cap) {
-        error_set(&transfer->refusal, ERROR_TOO_LARGE, "the body has %.20s bytes, at most %zu",
-                  length, cap);
-    } else if (uploads && length == NULL && header(transfer, "Transfer-Encoding") == NULL &&
+    const struct framing *framing = &transfer->framing;
+    if (framing->has_length && framing->length > cap) {
+        error_set(&transfer->refusal, ERROR_TOO_LARGE,
+                  "the body has %" PRIu64 " bytes, at most %zu", framing->length, cap);
+    } else if (uploads && !framing->has_length && !framing->chunked &&
                transfer->refusal.code == ERROR_NONE) {
         transfer->refused_status = 411;
         error_set(&transfer->refusal, ERROR_USAGE, "neither Content-Length nor a chunked body");
@@ -237,30 +285,43 @@ static bool is_refused(const struct transfer *transfer)
     return transfer->refusal.code != ERROR_NONE;
 }
 
-/* Whether to answer before the body comes: the client asked, or would send more than we swallow. */
+/* Whether to answer before the body comes: it must not be trusted, the client asked first, or it
+ * would send more than we swallow. */
 static bool must_answer_now(struct transfer *transfer)
 {
-    const char *expect = header(transfer, "Expect"), *length = header(transfer, "Content-Length");
+    const struct framing *framing = &transfer->framing;
     size_t ceiling = HARD_CEILING * transfer->http->service->config->max_body;
-    return is_refused(transfer) && ((expect != NULL && strcasecmp(expect, "100-continue") == 0) ||
-                                    (length != NULL && strtoull(length, NULL, 10) > ceiling));
+    return is_refused(transfer) && (framing->status != 0 || framing->expects_continue ||
+                                    (framing->has_length && framing->length > ceiling));
 }
 
-static void note_peer(struct transfer *transfer)
+static struct peer *peer_of(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(transfer->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    struct peer *peer = info != NULL ? info->socket_context : NULL;
-    if (peer != NULL && !peer->spoke) {
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info != NULL ? info->socket_context : NULL;
+}
+
+/* The request line has arrived. The library's state of a request begins as NULL. */
+static void *on_target(void *context, const char *uri, struct MHD_Connection *connection)
+{
+    struct http *http = context;
+    struct peer *peer = peer_of(connection);
+    if (peer == NULL)
+        return NULL;
+    peer->target = framing_target(uri);
+    if (!peer->spoke) {
         peer->spoke = true;
-        atomic_fetch_sub(&transfer->http->silent, 1);
+        atomic_fetch_sub(&http->silent, 1);
     }
+    return NULL;
 }
 
 static struct transfer *begin(struct http *http, struct MHD_Connection *connection,
-                              const char *path, const char *method)
+                              const char *path, const char *method, const char *version)
 {
-    struct transfer *transfer = calloc(1, sizeof *transfer);
+    const struct peer *peer = peer_of(connection);
+    struct transfer *transfer = peer != NULL ? calloc(1, sizeof *transfer) : NULL;
     if (transfer == NULL)
         return NULL;
     transfer->http = http;
@@ -276,7 +337,6 @@ static struct transfer *begin(struct http *http, struct MHD_Connection *connecti
         return NULL;
     }
     atomic_fetch_add(&http->active, 1);
-    note_peer(transfer);
     transfer->method_bit = method_bit(method);
     transfer->exchange.path = transfer->path;
     transfer->exchange.content_type = header(transfer, "Content-Type");
@@ -284,6 +344,8 @@ static struct transfer *begin(struct http *http, struct MHD_Connection *connecti
     transfer->exchange.inference_length = header(transfer, "Inference-Header-Content-Length");
     exchange_set_id(&transfer->exchange, header(transfer, "X-Request-Id"));
     exchange_set_trace(&transfer->exchange, header(transfer, "traceparent"));
+    if (!check_framing(transfer, &peer->target, method, version))
+        return transfer;
     find_route(transfer);
     if (http->admin && header(transfer, "Origin") != NULL && !is_refused(transfer)) {
         transfer->refused_status = 403; /* a page in a browser of this machine */
@@ -372,9 +434,8 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 {
     struct transfer *transfer = *state;
     size_t piece = *size;
-    (void)version;
     if (transfer == NULL) {
-        *state = transfer = begin(context, connection, path, method);
+        *state = transfer = begin(context, connection, path, method, version);
         if (transfer == NULL)
             return MHD_NO;
         return must_answer_now(transfer) ? send_refusal(transfer) : MHD_YES;
@@ -398,9 +459,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 
 static void log_request(const struct transfer *transfer, bool complete)
 {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(transfer->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    const struct peer *peer = info != NULL ? info->socket_context : NULL;
+    const struct peer *peer = peer_of(transfer->connection);
     const struct job *job = transfer->exchange.job;
     struct reply_times times = {0};
     if (job != NULL)
@@ -494,6 +553,7 @@ enum error_code http_start(struct service *service, const struct listener *liste
     http->service = service;
     http->admin = admin;
     http->quiesced_fd = -1;
+    http->exact_framing = strcmp(MHD_get_version(), "0.9.75") == 0;
     http->budget.cap = service->config->max_body;
     http->budget.most = service->config->queue_bytes > 0
                             ? service->config->queue_bytes
@@ -502,9 +562,9 @@ enum error_code http_start(struct service *service, const struct listener *liste
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, 0, NULL, NULL,
         on_request, http, MHD_OPTION_LISTEN_SOCKET, listener->fd, MHD_OPTION_NOTIFY_COMPLETED,
         on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES,
-        MHD_OPTION_END);
+        MHD_OPTION_URI_LOG_CALLBACK, on_target, http, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES, MHD_OPTION_END);
     if (http->daemon == NULL) {
         close(listener->fd);
         free(http);
