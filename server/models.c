@@ -103,7 +103,7 @@ static void read_reference(const struct config *config, struct model *model)
     } else if (reference_read(path, model->senet, &model->reference, &err) != ERROR_NONE) {
         error_set(&model->no_reference, ERROR_NOT_FOUND,
                   "the model's reference statistics (" REFERENCE_FILE ") do not fit it");
-        log_error("reference", "'%s' is not used: %s", path, err.message);
+        log_warn("reference", "'%s' is not used: %s", path, err.message);
     }
 }
 

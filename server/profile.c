@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,6 +178,35 @@ static bool resume(struct profile *profile)
     return whole;
 }
 
+/* ---- interruption ------------------------------------------------------------------------------
+ */
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int signal)
+{
+    (void)signal;
+    interrupted = 1;
+}
+
+/* The first signal ends the run after its group, a second one at once. */
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static enum error_code stop_here(struct profile *profile, struct error *err)
+{
+    TRY(save(profile, err));
+    return error_set(err, ERROR_DRAINING,
+                     "interrupted after %llu of %llu files; the same command goes on from there",
+                     (unsigned long long)profile->progress.done,
+                     (unsigned long long)profile->progress.files);
+}
+
 /* ---- the command -------------------------------------------------------------------------------
  */
 
@@ -251,7 +281,8 @@ static enum error_code run_files(struct profile *profile, struct batch *batch, s
         return error_set(err, ERROR_MEMORY, "no memory for %zu files", most);
     enum error_code code = ERROR_NONE;
     profile->begin_ns = profile->saved_ns = monotonic_ns();
-    while (progress->done < progress->files && code == ERROR_NONE) {
+    catch_signals();
+    while (progress->done < progress->files && code == ERROR_NONE && !interrupted) {
         struct group group = {profile, progress->done};
         size_t left = progress->files - progress->done, count = left < most ? left : most;
         for (size_t i = 0; i < count; i++)
@@ -269,7 +300,7 @@ static enum error_code run_files(struct profile *profile, struct batch *batch, s
     if (profile->terminal)
         fputc('\n', stderr);
     free(paths);
-    return code;
+    return code == ERROR_NONE && progress->done < progress->files ? stop_here(profile, err) : code;
 }
 
 static float deviation(double squares, uint64_t images)

@@ -6,7 +6,8 @@
     ... --torch weights/demo     the same photos by timm on PyTorch too: do the two decide alike?
 
 PHOTOS is a directory or a tar file with val/CLASS/*.jpg; gas_pump is the class labelled "gas
-pump". With --senetd the daemon is started on a free port and stopped at the end. Only the
+pump". With --senetd the daemon is started on a free port and stopped at the end. --look gray or noise
+sends the photos without colour, or noise in their place (Pillow, NumPy), to see what drift that is. Only the
 standard library is needed, but for --torch (torch, timm, safetensors, Pillow).
 """
 import argparse
@@ -15,6 +16,7 @@ import concurrent.futures
 import http.client
 import io
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -171,6 +173,32 @@ def torch_decisions(weights, photos, batch=16):
 # ---- what came of it --------------------------------------------------------------------------
 
 
+def altered(photos, look):
+    """The same number of pictures, gray or noise."""
+    import numpy
+    from PIL import Image, ImageOps
+
+    generator, out = numpy.random.default_rng(1), []
+    for photo in photos:
+        if look == "gray":
+            image = ImageOps.exif_transpose(Image.open(io.BytesIO(photo.content))).convert("L")
+        else:
+            image = Image.fromarray(generator.integers(0, 256, (256, 256, 3), numpy.uint8))
+        file = io.BytesIO()
+        image.convert("RGB").save(file, "PNG")
+        out.append(photo._replace(content=file.getvalue()))
+    return out
+
+
+def print_drift(url):
+    """The blocks' distance from the reference, where the model has one."""
+    lines = request(url, "GET", "/metrics")[1].decode().splitlines()
+    drift = [line.split('"')[1::2] + [float(line.rsplit(" ", 1)[1])] for line in lines
+             if line.startswith("senetd_se_drift{")]
+    if drift:
+        print("drift: " + ", ".join(f"{block} {value:.3f}" for block, value in drift))
+
+
 def report(photos, found):
     """Prints the tables; returns the accuracy."""
     right, totals, confused = collections.Counter(), collections.Counter(), collections.Counter()
@@ -223,6 +251,7 @@ def main():
     parser.add_argument("--torch", type=Path, metavar="WEIGHTS", help="compare with PyTorch")
     parser.add_argument("--threads", type=int, default=4, help="connections at a time")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="each N-th photo only")
+    parser.add_argument("--look", choices=["gray", "noise"], help="alter the photos")
     parser.add_argument("--at-least", type=float, metavar="SHARE", help="else exit with status 1")
     args = parser.parse_args()
     if bool(args.url) == bool(args.senetd):
@@ -230,12 +259,16 @@ def main():
     photos = read_photos(args.data, args.split, args.every)
     if not photos:
         sys.exit(f"{args.data}: no photos under {args.split}/CLASS/")
+    random.Random(1).shuffle(photos)  # a stream of all classes, for the drift
+    if args.look:
+        photos = altered(photos, args.look)
     daemon = None
     try:
         if args.senetd:
             daemon = Daemon(args.senetd, args.weights)
         url = daemon.url if daemon else urlsplit(args.url)
         found = ask_all(url, photos, args.threads)
+        print_drift(url)
         if daemon:
             daemon.stop()
             daemon = None

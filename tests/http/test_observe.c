@@ -33,9 +33,9 @@ static struct daemon shared;
 
 static char *path_of(const char *name)
 {
-    static char paths[4][256];
+    static char paths[8][256];
     static size_t next;
-    char *path = paths[next++ % 4];
+    char *path = paths[next++ % 8];
     snprintf(path, 256, "%s/%s", folder, name);
     return path;
 }
@@ -222,14 +222,22 @@ static void profile_agrees_with_plain_sums(void **state)
     reference_free(reference);
 }
 
-/* A partial file of the same profile is gone on from, one of another is not, and neither stays. */
-static void profile_goes_on_where_it_was(void **state)
+/* The statistics; the metadata before them differs by the source's name. */
+static void check_same_statistics(const char *path)
+{
+    struct picture a = picture_file(path), b = picture_file(path_of("model/" REFERENCE_FILE));
+    assert_true(a.size > 20000 && b.size > 20000);
+    assert_memory_equal(a.bytes + a.size - 20000, b.bytes + b.size - 20000, 20000);
+    picture_free(&a);
+    picture_free(&b);
+}
+
+static void a_partial_file_of_another_profile_is_not_used(void **state)
 {
     char out[64];
-    char *partial = path_of("again.safetensors.partial");
     (void)state;
     struct picture junk = {(uint8_t *)strdup("no profile"), 10};
-    write_picture(partial, &junk);
+    write_picture(path_of("again.safetensors.partial"), &junk);
     picture_free(&junk);
     const char *const arguments[] = {
         "senetd",   "profile",         "--weights", path_of("model"),
@@ -237,14 +245,44 @@ static void profile_goes_on_where_it_was(void **state)
         NULL};
     assert_int_equal(daemon_run(arguments, out, sizeof out), 0);
     assert_int_equal(access(path_of("again.safetensors.partial"), F_OK), -1);
-    struct picture a = picture_file(path_of("again.safetensors"));
-    struct picture b = picture_file(path_of("model/" REFERENCE_FILE));
-    /* The metadata differs by the source's name: the statistics at the end do not. */
-    assert_memory_equal(a.bytes + a.size - 20000, b.bytes + b.size - 20000, 20000);
-    picture_free(&a);
-    picture_free(&b);
+    check_same_statistics(path_of("again.safetensors"));
     const char *const none[] = {"senetd", "profile", "--images", "/nonexistent", NULL};
     assert_int_equal(daemon_run(none, out, sizeof out), 1);
+}
+
+static size_t occurrences(const char *path, const char *text)
+{
+    struct picture file = picture_file(path);
+    size_t found = 0;
+    char *log = calloc(1, file.size + 1);
+    assert_non_null(log);
+    memcpy(log, file.bytes, file.size);
+    for (const char *at = log; (at = strstr(at, text)) != NULL; at++)
+        found++;
+    free(log);
+    picture_free(&file);
+    return found;
+}
+
+/* Interrupted again and again, after ever longer times, it ends with what it gives in one go. */
+static void profile_goes_on_where_it_was(void **state)
+{
+    const char *build = getenv("BUILD_DIR");
+    bool ended = false;
+    (void)state;
+    for (size_t i = 1; i <= 200 && !ended; i++) {
+        char command[1024];
+        snprintf(command, sizeof command,
+                 "timeout -s INT %.2f %s/senetd profile --weights %s --images %s -o %s "
+                 "--max-images 1 --workers 1 2>>%s",
+                 0.03 * (double)i, build != NULL ? build : "build", path_of("model"),
+                 path_of("photos"), path_of("resumed.safetensors"), path_of("log"));
+        ended = system(command) == 0;
+    }
+    assert_true(ended);
+    assert_true(occurrences(path_of("log"), "the same command goes on from there") > 0);
+    assert_true(occurrences(path_of("log"), "going on after") > 0);
+    check_same_statistics(path_of("resumed.safetensors"));
 }
 
 static void the_reference_is_told(void **state)
@@ -678,6 +716,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(profile_agrees_with_plain_sums),
+        cmocka_unit_test(a_partial_file_of_another_profile_is_not_used),
         cmocka_unit_test(profile_goes_on_where_it_was),
         cmocka_unit_test(the_reference_is_told),
         cmocka_unit_test(gates_are_told_relative_to_it),
