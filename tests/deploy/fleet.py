@@ -52,7 +52,8 @@ class Replica:
         pin = ["taskset", "-c", str(core)] if core is not None else []
         command = ["ip", "netns", "exec", self.space, *pin, self.options.senetd,
                    "--listen", ":8080", "--weights", str(weights or self.options.weights),
-                   "--workers", "1", "--threads", "1", "--decoders", "1", "--queue", "32"]
+                   "--workers", "1", "--threads", "1", "--decoders", "1", "--queue", "32",
+                   "--drain-delay", "3"]
         self.process = subprocess.Popen(command, stderr=open(self.log, "a"))
         atexit.register(self.kill)
 
