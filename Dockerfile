@@ -2,7 +2,8 @@
 # demo model. docker build -t senetd . && docker run --rm -p 8080:8080 senetd
 #
 # One binary serves all CPUs of an architecture: kernels are chosen when it starts. The packages of
-# the runtime stage are those that the linked binary asks for, as dpkg-shlibdeps finds them.
+# the runtime stage are those that the linked binary asks for, as dpkg-shlibdeps finds them; of
+# OpenBLAS' package the LAPACK and BLAS interfaces go, which nothing here is linked with.
 ARG BASE=debian:bookworm-slim
 
 FROM ${BASE} AS build
@@ -19,7 +20,9 @@ FROM ${BASE} AS runtime
 COPY --from=build /stage/packages /usr/share/senetd/packages
 RUN apt-get update && \
     apt-get install -y --no-install-recommends $(cat /usr/share/senetd/packages) && \
-    rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/ldconfig/* /var/log/*
+    rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/* /var/cache/ldconfig/* \
+        /var/log/* /usr/share/doc/* /usr/share/man/* /usr/share/locale/* \
+        /usr/lib/*/openblas-pthread/liblapack.so.3 /usr/lib/*/openblas-pthread/libblas.so.3
 COPY --from=build /stage/usr/bin/senetd /usr/bin/senetd
 ARG REVISION=unknown
 ARG VERSION=0.1.0
