@@ -30,6 +30,7 @@ struct batch {
     const struct senet_info *info;
     struct batch_options options;
     size_t input_floats; /* of one image */
+    struct cache *cache; /* or NULL */
 
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t encoded_or_slot, ready_or_end, progress;
@@ -142,6 +143,23 @@ static void wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_
 
 /* ---- decoders -------------------------------------------------------------------------------- */
 
+/* Whether the results were kept of an earlier request. */
+static bool is_known(const struct batch *batch, struct batch_image *image)
+{
+    struct cache_facts facts;
+    if (batch->cache == NULL || image->prepare != NULL || image->run_alone != NULL)
+        return false;
+    cache_key(image->bytes, image->size, image->key);
+    image->cache = CACHE_MISS;
+    if (!cache_find(batch->cache, image->key, image->logits, &facts))
+        return false;
+    image->cache = CACHE_HIT;
+    image->format = facts.format;
+    image->width = facts.width;
+    image->height = facts.height;
+    return true;
+}
+
 static void decode(const struct batch *batch, struct batch_image *image)
 {
     struct image pixels = {0};
@@ -149,6 +167,9 @@ static void decode(const struct batch *batch, struct batch_image *image)
         return; /* so the submitter wants it */
     int64_t begin = monotonic_ns();
     image->queue_ns = begin - image->since_ns;
+    if (is_known(batch, image))
+        return;
+    begin = monotonic_ns();
     if (image->prepare != NULL) {
         if (image->prepare(image, image->input, &image->error) == ERROR_NONE) {
             image->since_ns = monotonic_ns();
@@ -190,7 +211,7 @@ static void *decoder_main(void *argument)
         pthread_mutex_unlock(&batch->mutex);
         decode(batch, image);
         pthread_mutex_lock(&batch->mutex);
-        if (image->error.code == ERROR_NONE) {
+        if (image->error.code == ERROR_NONE && image->cache != CACHE_HIT) {
             turns_push(&batch->ready, &image->job->ready, image);
             pthread_cond_signal(&batch->ready_or_end);
             continue;
@@ -355,6 +376,9 @@ static enum error_code allocate(struct batch *batch, struct error *err)
     for (size_t i = 0; i < slots; i++)
         batch->free_slots[i] = batch->slot_memory + i * batch->input_floats;
     batch->free_count = slots;
+    if (options->cache_bytes > 0)
+        TRY(cache_new(options->cache_bytes, batch->info->classes + batch->info->excitation_floats,
+                      &batch->cache, err));
     for (size_t i = 0; i < options->workers; i++)
         batch->workers[i].batch = batch;
     return ERROR_NONE;
@@ -495,6 +519,16 @@ void batch_cancel(struct batch *batch)
     pthread_mutex_unlock(&batch->mutex);
 }
 
+void batch_remember(struct batch *batch, const struct job *job)
+{
+    for (size_t i = 0; batch->cache != NULL && i < job->count; i++) {
+        const struct batch_image *image = &job->images[i];
+        if (image->error.code == ERROR_NONE && image->cache == CACHE_MISS)
+            cache_store(batch->cache, image->key, image->logits,
+                        &(struct cache_facts){image->format, image->width, image->height});
+    }
+}
+
 const struct error *batch_dropped(const struct job *job)
 {
     for (size_t i = 0; i < job->count; i++) {
@@ -591,5 +625,6 @@ void batch_stop(struct batch *batch)
     free(batch->threads);
     free(batch->free_slots);
     free(batch->slot_memory);
+    cache_free(batch->cache);
     free(batch);
 }

@@ -10,6 +10,7 @@
 #ifndef SENETD_BATCH_H
 #define SENETD_BATCH_H
 
+#include "cache.h"
 #include "error.h"
 #include "image.h"
 #include "senet.h"
@@ -47,13 +48,15 @@ struct batch_image {
     int64_t queue_ns;     /* waiting for a decoder, then for a worker */
     int64_t inference_ns; /* of the whole run that carried this image */
     size_t batch_size;    /* images in that run */
-    uint64_t run;         /* number of that run, from 1 */
+    uint64_t run;         /* number of that run, from 1; 0 where there was none */
+    enum batch_cache { CACHE_UNUSED, CACHE_MISS, CACHE_HIT } cache;
 
     /* The batch's own. */
     struct job *job;
     struct batch_image *next;
-    float *input;     /* a slot, [3][height][width] */
-    int64_t since_ns; /* of the present wait */
+    uint8_t key[CACHE_KEY_BYTES]; /* of CACHE_MISS */
+    float *input;                 /* a slot, [3][height][width] */
+    int64_t since_ns;             /* of the present wait */
 };
 
 /* The images of one request. done is called exactly once, by one of the batch's threads, when the
@@ -80,6 +83,7 @@ struct batch_options {
     size_t max_batch;         /* images in a run, at least 1 */
     size_t max_waiting;       /* images accepted whose run has not begun */
     size_t max_pixels;        /* of one image */
+    size_t cache_bytes;       /* for results of images seen before; 0: none are kept */
     int64_t batch_delay_ns;   /* a worker waits so long for a full batch; 0: takes what is ready */
 };
 
@@ -108,6 +112,9 @@ void batch_abandon(struct batch *batch, struct job *job);
 
 /* Drops all images whose run has not begun with ERROR_DRAINING. After batch_close. */
 void batch_cancel(struct batch *batch);
+
+/* Keeps the results of a finished job's images, for those who send the same bytes. */
+void batch_remember(struct batch *batch, const struct job *job);
 
 /* Of a finished job: why some of its images were dropped, or NULL where none was. */
 const struct error *batch_dropped(const struct job *job);

@@ -53,6 +53,8 @@
     CHOICE(server_timing, "server-timing", 1, "off|on", "the header with the times of each stage") \
     SIZE(queue_bytes, "queue-bytes", 0, 0, (size_t)1 << 40, 1024, "BYTES",                         \
          "memory for all uploads together; default: 16 times --max-body")                          \
+    SIZE(cache_mb, "cache-mb", 0, 0, 1000000, 1000, "MIB",                                         \
+         "MiB for results of images seen before; 0: none are kept")                                \
     SIZE(batch_delay_us, "batch-delay-us", 0, 0, 1000000, 1000, "US",                              \
          "microseconds that a free worker waits for a full batch")                                 \
     SIZE(default_deadline_ms, "default-deadline-ms", 0, 0, 86400000, 1000, "MS",                   \

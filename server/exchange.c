@@ -92,3 +92,14 @@ enum error_code exchange_set_limits(struct exchange *exchange, const char *timeo
     }
     return ERROR_NONE;
 }
+
+const char *exchange_cache_status(const struct exchange *exchange)
+{
+    const struct job *job = exchange->job;
+    size_t hits = 0, misses = 0;
+    for (size_t i = 0; job != NULL && i < job->count; i++) {
+        hits += job->images[i].cache == CACHE_HIT;
+        misses += job->images[i].cache == CACHE_MISS;
+    }
+    return misses > 0 ? "senetd; fwd=miss" : hits > 0 ? "senetd; hit" : NULL;
+}

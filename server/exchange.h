@@ -66,6 +66,10 @@ void exchange_set_trace(struct exchange *exchange, const char *given);
 enum error_code exchange_set_limits(struct exchange *exchange, const char *timeout_ms,
                                     const char *priority, struct error *err) MUST_CHECK;
 
+/* The value of Cache-Status (RFC 9211), a literal: a hit if all images of the job were; NULL where
+ * none was looked for. */
+const char *exchange_cache_status(const struct exchange *exchange);
+
 /* Takes a reference to the model that serves now, which exchange_release_model gives back.
  * Errors: ERROR_LOADING. */
 enum error_code exchange_acquire_model(struct exchange *exchange, struct error *err) MUST_CHECK;

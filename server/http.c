@@ -112,6 +112,9 @@ static void add_headers(struct transfer *transfer, struct MHD_Response *response
     }
     if (exchange->timing[0] != '\0' && exchange->service->config->server_timing)
         MHD_add_response_header(response, "Server-Timing", exchange->timing);
+    const char *cache = exchange_cache_status(exchange);
+    if (cache != NULL)
+        MHD_add_response_header(response, "Cache-Status", cache);
     /* What follows a chunked body is not trusted to be a request: the library takes a bare LF for
      * the end of a chunk's line, where others read on. */
     if (service_state(exchange->service) == SERVICE_DRAINING || transfer->framing.chunked)
@@ -449,6 +452,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
             return send_refusal(transfer);
         if (batch_dropped(transfer->exchange.job) != NULL)
             return send_problem(transfer, batch_dropped(transfer->exchange.job));
+        batch_remember(transfer->exchange.model->batch, transfer->exchange.job);
         return send_answer(transfer, transfer->exchange.route->answer(&transfer->exchange));
     case PHASE_ANSWERED:
         *size = 0;

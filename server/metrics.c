@@ -5,10 +5,12 @@
 #include "relative.h"
 #include "reply.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -56,7 +58,10 @@ struct metrics {
     struct histogram duration, stages[STAGES], batch_size;
     uint64_t rejected[REASONS];
     uint64_t images, last_run;
-    double gate_mean[MOST_BLOCKS];      /* sums over images of a block's mean gate */
+    uint64_t cache_hits, cache_misses;
+    char gates_of[65];                  /* sha256 of the model that the gates are of */
+    uint64_t gate_images;               /* whose gates are summed up */
+    double gate_mean[MOST_BLOCKS];      /* sums over those images of a block's mean gate */
     double gate_saturated[MOST_BLOCKS]; /* and of its share of saturated gates */
     time_t start;
 };
@@ -133,7 +138,15 @@ void metrics_rejected(struct metrics *metrics, const char *reason)
 static void count_gates(struct metrics *metrics, const struct senet *model,
                         const float *excitations)
 {
-    size_t blocks = senet_info(model)->blocks;
+    const struct senet_info *info = senet_info(model);
+    size_t blocks = info->blocks;
+    if (strcmp(metrics->gates_of, info->sha256) != 0) { /* another model's blocks are others */
+        memcpy(metrics->gates_of, info->sha256, sizeof metrics->gates_of);
+        memset(metrics->gate_mean, 0, sizeof metrics->gate_mean);
+        memset(metrics->gate_saturated, 0, sizeof metrics->gate_saturated);
+        metrics->gate_images = 0;
+    }
+    metrics->gate_images++;
     for (size_t b = 0; b < blocks && b < MOST_BLOCKS; b++) {
         const struct senet_block *block = senet_block(model, b);
         const float *gates = excitations + block->offset;
@@ -156,6 +169,11 @@ void metrics_job(struct metrics *metrics, const struct senet *model, const struc
         const struct batch_image *image = &job->images[i];
         if (image->error.code != ERROR_NONE)
             continue;
+        metrics->cache_misses += image->cache == CACHE_MISS;
+        metrics->cache_hits += image->cache == CACHE_HIT;
+        count_gates(metrics, model, image->excitations);
+        if (image->cache == CACHE_HIT)
+            continue;
         observe_ns(&metrics->stages[STAGE_DECODE], image->decode_ns);
         observe_ns(&metrics->stages[STAGE_PREPROCESS], image->preprocess_ns);
         observe_ns(&metrics->stages[STAGE_QUEUE], image->queue_ns);
@@ -163,7 +181,6 @@ void metrics_job(struct metrics *metrics, const struct senet *model, const struc
         observe(&metrics->batch_size, batch_bounds, sizeof batch_bounds / sizeof *batch_bounds,
                 (double)image->batch_size);
         metrics->images++;
-        count_gates(metrics, model, image->excitations);
     }
     observe_ns(&metrics->stages[STAGE_SERIALIZE], serialize_ns);
     pthread_mutex_unlock(&metrics->mutex);
@@ -258,7 +275,7 @@ static void write_work(const struct metrics *metrics, struct service *service,
     head(w, "senetd_batch_size", "histogram", "Images in the run that carried an image.");
     write_histogram(w, "senetd_batch_size", "", &metrics->batch_size, batch_bounds,
                     sizeof batch_bounds / sizeof *batch_bounds);
-    single(w, "senetd_inferences_total", "counter", "Images answered.", (double)metrics->images);
+    single(w, "senetd_inferences_total", "counter", "Images computed.", (double)metrics->images);
     single(w, "senetd_batches_total", "counter", "Runs of the network.", (double)counts.runs);
     single(w, "senetd_queue_depth", "gauge", "Images accepted whose run has not begun.",
            (double)gauges.waiting);
@@ -266,6 +283,10 @@ static void write_work(const struct metrics *metrics, struct service *service,
     single(w, "senetd_workers", "gauge", "Inference threads.", (double)gauges.workers);
     single(w, "senetd_workers_busy", "gauge", "Inference threads that run a batch now.",
            (double)gauges.busy);
+    single(w, "senetd_cache_hits_total", "counter", "Images whose results were kept.",
+           (double)metrics->cache_hits);
+    single(w, "senetd_cache_misses_total", "counter", "Images looked for in the cache in vain.",
+           (double)metrics->cache_misses);
     head(w, "senetd_model_loads_total", "counter", "Attempts to load a model, by outcome.");
     writer_format(w,
                   "senetd_model_loads_total{outcome=\"loaded\"} %llu\n"
@@ -280,16 +301,18 @@ static void write_model(const struct metrics *metrics, const struct senet *model
     writer_format(w, "senetd_model_info{sha256=\"%s\",arch=", info->sha256);
     write_label(w, info->architecture);
     writer_format(w, ",precision=\"%s\"} 1\n", info->precision);
-    double images = metrics->images > 0 ? (double)metrics->images : 1;
-    head(w, "senetd_se_gate_mean", "gauge", "Mean gate of a block over the images since start.");
+    bool same = strcmp(metrics->gates_of, info->sha256) == 0;
+    double images = same ? (double)metrics->gate_images : 1;
+    head(w, "senetd_se_gate_mean", "gauge",
+         "Mean gate of a block over the images since the model was loaded.");
     for (size_t b = 0; b < info->blocks && b < MOST_BLOCKS; b++)
         writer_format(w, "senetd_se_gate_mean{block=\"%s\"} %.6g\n", senet_block(model, b)->name,
-                      metrics->gate_mean[b] / images);
+                      same ? metrics->gate_mean[b] / images : 0);
     head(w, "senetd_se_gate_saturated_ratio", "gauge",
          "Share of a block's gates below 0.01 or above 0.99.");
     for (size_t b = 0; b < info->blocks && b < MOST_BLOCKS; b++)
         writer_format(w, "senetd_se_gate_saturated_ratio{block=\"%s\"} %.6g\n",
-                      senet_block(model, b)->name, metrics->gate_saturated[b] / images);
+                      senet_block(model, b)->name, same ? metrics->gate_saturated[b] / images : 0);
 }
 
 /* Of the blocks whose drift can be told: none before some images were seen. */
@@ -310,16 +333,41 @@ static void write_drift(const struct model *model, struct writer *w)
 }
 
 /* From /proc/self, as the client libraries of Prometheus do; left out where it cannot be read. */
-static void write_process(const struct metrics *metrics, struct writer *w)
+static void write_memory(struct writer *w)
 {
-    long pages = 0;
+    unsigned long total = 0, resident = 0;
     FILE *statm = fopen("/proc/self/statm", "re");
-    if (statm != NULL && fscanf(statm, "%*s %ld", &pages) == 1)
+    if (statm != NULL && fscanf(statm, "%lu %lu", &total, &resident) == 2) {
+        double page = (double)sysconf(_SC_PAGESIZE);
+        single(w, "process_virtual_memory_bytes", "gauge", "Virtual memory.", (double)total * page);
         single(w, "process_resident_memory_bytes", "gauge", "Resident memory.",
-               (double)pages * (double)sysconf(_SC_PAGESIZE));
+               (double)resident * page);
+    }
     if (statm != NULL)
         fclose(statm);
+}
+
+static void write_descriptors(struct writer *w)
+{
+    struct rlimit limit;
+    size_t entries = 0;
+    DIR *folder = opendir("/proc/self/fd");
+    while (folder != NULL && readdir(folder) != NULL)
+        entries++;
+    if (folder != NULL)
+        closedir(folder);
+    if (entries > 3) /* ".", ".." and the folder itself are none */
+        single(w, "process_open_fds", "gauge", "Open descriptors.", (double)(entries - 3));
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+        single(w, "process_max_fds", "gauge", "Descriptors that may be open.",
+               (double)limit.rlim_cur);
+}
+
+static void write_process(const struct metrics *metrics, struct writer *w)
+{
     struct timespec cpu;
+    write_memory(w);
+    write_descriptors(w);
     if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) == 0)
         single(w, "process_cpu_seconds_total", "counter", "CPU time, user and system.",
                (double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9);

@@ -46,6 +46,7 @@ struct batch_options models_batch_options(const struct config *config)
         .max_batch = config->max_batch,
         .max_waiting = config->queue,
         .max_pixels = config->max_pixels,
+        .cache_bytes = config->cache_mb << 20,
         .batch_delay_ns = (int64_t)config->batch_delay_us * 1000,
     };
 }

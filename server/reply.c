@@ -211,6 +211,10 @@ void reply_result(struct writer *w, const struct senet *model, const struct batc
         writer_key_string(w, "format", image_format_name(image->format));
         writer_key_integer(w, "width", image->width);
         writer_key_integer(w, "height", image->height);
+        if (image->cache == CACHE_HIT) {
+            writer_key(w, "cached");
+            writer_bool(w, true);
+        }
         if (selection->topk > 0)
             reply_top_k(w, model, image->logits, selection->topk);
         reply_excitations_member(w, model, image->excitations, selection);

@@ -267,6 +267,58 @@ static void the_public_listener_has_no_admin_calls(void **state)
     daemon_stop(&daemon);
 }
 
+/* ---- the cache ------------------------------------------------------------------------------- */
+
+/* Classifies the picture; the answer must be right, and hit or not as expected. */
+static void classify_cached(const struct daemon *daemon, const char *path, bool hit, size_t which)
+{
+    struct answer answer = client_post(daemon, path, picture.bytes, picture.size);
+    assert_int_equal(check_answer(&answer), which);
+    const json_t *result = json_array_get(client_member(answer.json, "results"), 0);
+    assert_int_equal(json_integer_value(client_member(result, "width")), 50);
+    assert_int_equal(json_is_true(json_object_get(result, "cached")), hit);
+    assert_string_equal(client_header(&answer, "Cache-Status"),
+                        hit ? "senetd; hit" : "senetd; fwd=miss");
+    client_free(&answer);
+}
+
+static void the_cache_does_not_outlive_its_model(void **state)
+{
+    const char *const options[] = {"--weights",  link_path, "--topk", "100",
+                                   "--cache-mb", "1",       NULL};
+    struct daemon daemon;
+    (void)state;
+    point_to(directories[0]);
+    daemon_start(&daemon, options);
+    classify_cached(&daemon, "/classify", false, 0);
+    classify_cached(&daemon, "/classify", true, 0);
+    classify_cached(&daemon, "/classify?excitations=none", true, 0); /* told anew */
+    assert_float_equal(metric(&daemon, "\nsenetd_cache_hits_total "), 2, 0);
+    assert_float_equal(metric(&daemon, "\nsenetd_cache_misses_total "), 1, 0);
+    assert_float_equal(metric(&daemon, "\nsenetd_batches_total "), 1, 0);
+    struct answer bad = client_post(&daemon, "/classify", "no image", 8);
+    client_check_problem(&bad, 415, "");
+    client_free(&bad);
+    point_to(directories[1]);
+    kill(daemon.pid, SIGHUP);
+    wait_for(&daemon, "loaded", 2);
+    classify_cached(&daemon, "/classify", false, 1);
+    classify_cached(&daemon, "/classify", true, 1);
+    daemon_stop(&daemon);
+}
+
+static void without_a_cache_nothing_is_said_of_it(void **state)
+{
+    struct daemon daemon;
+    (void)state;
+    start(&daemon);
+    struct answer answer = client_post(&daemon, "/classify", picture.bytes, picture.size);
+    assert_int_equal(answer.status, 200);
+    assert_null(client_header(&answer, "Cache-Status"));
+    client_free(&answer);
+    daemon_stop(&daemon);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,6 +326,8 @@ int main(void)
         cmocka_unit_test(bad_weights_leave_the_old_ones_in_place),
         cmocka_unit_test(no_request_fails_or_sees_half_of_each),
         cmocka_unit_test(the_admin_call_answers_when_the_new_model_serves),
+        cmocka_unit_test(the_cache_does_not_outlive_its_model),
+        cmocka_unit_test(without_a_cache_nothing_is_said_of_it),
         cmocka_unit_test(the_public_listener_has_no_admin_calls),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
