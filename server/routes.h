@@ -50,10 +50,6 @@ unsigned routes_problem(struct exchange *exchange, const struct error *err);
 unsigned routes_problem_as(struct exchange *exchange, unsigned status, const char *name,
                            const char *detail);
 
-/* Counts the excitations of an image of the finished job in what GET /se-weights tells, unless the
- * image has an error. */
-void routes_count_attention(struct exchange *exchange, size_t index);
-
 /* Releases what receive made. */
 void routes_release(struct exchange *exchange);
 

@@ -6,6 +6,7 @@
 #include "v2_infer.h"
 #include "metrics.h"
 #include "monotonic.h"
+#include "photos.h"
 #include "reply.h"
 #include "routes.h"
 #include "v2_reply.h"
@@ -103,7 +104,7 @@ unsigned v2_infer_answer(struct exchange *exchange)
     if (check_images(exchange, &err) != ERROR_NONE)
         return routes_problem(exchange, &err);
     for (size_t i = 0; i < job->count; i++)
-        routes_count_attention(exchange, i);
+        photos_count_attention(exchange, i);
     exchange->inference_bytes = v2_reply_write(&exchange->out, request, job);
     int64_t end = monotonic_ns();
     metrics_job(service->metrics, exchange->model->senet, job, end - begin);
