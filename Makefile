@@ -158,6 +158,13 @@ bench-peers: deps
 
 include deploy/deploy.mk
 
+# The daemon under load, beside its engine alone; see the script.
+.PHONY: bench-server
+bench-server: deps
+	@$(MAKE) --no-print-directory deps PACKAGES="wrk python3"
+	@$(MAKE) --no-print-directory all
+	python3 tests/bench/server.py --senetd $(O)/senetd --weights $(WEIGHTS)
+
 # ---- keeping the sources in order --------------------------------------------------------------
 
 SOURCES := $(wildcard include/*.h model/*.[ch] server/*.[ch] tests/*/*.[ch])
