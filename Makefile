@@ -136,6 +136,15 @@ check-arrays: deps
 	build/arrays/bin/pip install -q numpy safetensors requests
 	build/arrays/bin/python tests/scripts/test_arrays.py $(O)/senetd
 
+# The Open Inference Protocol by the clients of Triton and KServe.
+.PHONY: test-v2
+test-v2: deps
+	@$(MAKE) --no-print-directory deps PACKAGES=python3-venv
+	@$(MAKE) --no-print-directory all
+	test -d build/v2 || python3 -m venv build/v2
+	build/v2/bin/pip install -q 'tritonclient[http]' kserve pillow
+	build/v2/bin/python tests/v2/test_clients.py $(O)/senetd
+
 # ---- the demo model's accuracy, through the daemon ---------------------------------------------
 
 # PHOTOS: the training set's folder or .tar with val/CLASS/*.jpg. With TORCH=1 every decision is
