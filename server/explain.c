@@ -135,6 +135,8 @@ static bool plan_channels(struct explain *explain)
     size_t runs = after > 0 ? EXPLAIN_BLOCK_RUNS / after : channels + EXPLAIN_GROUPS;
     explain->groups = channels < EXPLAIN_GROUPS ? channels : EXPLAIN_GROUPS;
     explain->singles = runs > 2 * explain->groups ? runs - explain->groups : explain->groups;
+    if (explain->singles > EXPLAIN_SINGLES)
+        explain->singles = EXPLAIN_SINGLES;
     if (explain->singles > channels)
         explain->singles = channels;
     if (explain->wanted > explain->singles)

@@ -5,7 +5,7 @@
  * gates furthest from their reference mean, one at a time. The work is bounded: at most about 8.5
  * whole runs for all 16 blocks of an SE-ResNet-50, and as many block runs as EXPLAIN_BLOCK_RUNS for
  * channels. Everything is allocated before the job is submitted; a worker of the queue runs it like
- * any other image.
+ * any other image. Few may be in flight, for their memory and for the other requests' sake.
  */
 #ifndef SENETD_EXPLAIN_H
 #define SENETD_EXPLAIN_H
@@ -19,6 +19,8 @@
 
 #define EXPLAIN_GROUPS     16
 #define EXPLAIN_BLOCK_RUNS 256
+#define EXPLAIN_SINGLES    512 /* gates replaced one at a time */
+#define EXPLAIN_MOST       8   /* in flight: each holds a worker as long as many photos */
 
 struct explain;
 

@@ -111,8 +111,21 @@ enum error_code photos_receive_explain(struct exchange *exchange, struct error *
     if (exchange->job->count != 1)
         return error_set(err, ERROR_USAGE, "%zu images to explain, expected one",
                          exchange->job->count);
-    return explain_new(model->senet, model->reference, query, &exchange->job->images[0],
-                       &exchange->explain, err);
+    TRY(explain_new(model->senet, model->reference, query, &exchange->job->images[0],
+                    &exchange->explain, err));
+    if (atomic_fetch_add(&exchange->service->explanations, 1) < EXPLAIN_MOST)
+        return ERROR_NONE;
+    photos_end_explanation(exchange);
+    return error_set(err, ERROR_OVERLOADED, "%d explanations are being made already", EXPLAIN_MOST);
+}
+
+void photos_end_explanation(struct exchange *exchange)
+{
+    if (exchange->explain == NULL)
+        return;
+    explain_free(exchange->explain);
+    exchange->explain = NULL;
+    atomic_fetch_sub(&exchange->service->explanations, 1);
 }
 
 void photos_count_attention(struct exchange *exchange, size_t index)

@@ -21,6 +21,9 @@ unsigned photos_answer_results(struct exchange *exchange);
 unsigned photos_answer_compare(struct exchange *exchange);
 unsigned photos_answer_explain(struct exchange *exchange);
 
+/* Gives back the exchange's explanation, if it has one. */
+void photos_end_explanation(struct exchange *exchange);
+
 /* Reads the query of a route that tells of one layer in full, or of all in short; no classes. */
 enum error_code photos_select_layer(struct exchange *exchange, unsigned keys,
                                     struct error *err) MUST_CHECK;

@@ -63,8 +63,7 @@ static enum error_code no_query(const struct exchange *exchange, struct error *e
 
 void routes_release(struct exchange *exchange)
 {
-    explain_free(exchange->explain);
-    exchange->explain = NULL;
+    photos_end_explanation(exchange);
     batch_job_free(exchange->job);
     exchange->job = NULL;
     v2_infer_release(exchange);

@@ -524,6 +524,35 @@ static void explanations_share_the_queue(void **state)
     picture_free(&picture);
 }
 
+/* More at once than may be in flight: every one is answered or refused, and then there is room. */
+static void explanations_are_bounded(void **state)
+{
+    enum { COUNT = 48 };
+    struct request requests[COUNT];
+    struct answer answers[COUNT];
+    size_t answered = 0;
+    (void)state;
+    struct picture picture = crop(4, COLOUR);
+    for (size_t i = 0; i < COUNT; i++)
+        requests[i] = (struct request){
+            .path = "/explain?block=0&channels=9", .body = picture.bytes, .size = picture.size};
+    client_send_all(&shared, requests, COUNT, answers);
+    for (size_t i = 0; i < COUNT; i++) {
+        if (answers[i].status == 200)
+            answered++;
+        else
+            client_check_problem(&answers[i], 503, "explanations are being made already");
+        client_free(&answers[i]);
+    }
+    assert_true(answered >= 8);
+    for (size_t i = 0; i < 20; i++) { /* what was refused or done holds no place */
+        struct answer answer = explain("", &picture);
+        assert_int_equal(answer.status, 200);
+        client_free(&answer);
+    }
+    picture_free(&picture);
+}
+
 /* ---- comparison --------------------------------------------------------------------------------
  */
 
@@ -725,6 +754,7 @@ int main(void)
         cmocka_unit_test(explain_finds_the_gates_that_matter),
         cmocka_unit_test(faults_of_an_explanation_are_told),
         cmocka_unit_test(explanations_share_the_queue),
+        cmocka_unit_test(explanations_are_bounded),
         cmocka_unit_test(compare_tells_where_images_differ),
         cmocka_unit_test(drift_rises_with_what_is_no_photo),
         cmocka_unit_test(classes_have_statistics_of_their_own),
