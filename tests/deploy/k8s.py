@@ -95,6 +95,10 @@ def main():
             if "kserve" in group:
                 name = o["apiVersion"].split("/")[1].capitalize() + o["kind"]
                 kserve.check(o, name, o["kind"])
+                if o["kind"] == "ServingRuntime":  # its containers are Kubernetes' own
+                    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"},
+                           "spec": {"containers": o["spec"]["containers"]}}
+                    kubernetes_validate.validate(pod, VERSION, strict=True)
                 custom += 1
             elif group not in ("keda.sh", "monitoring.coreos.com"):
                 kubernetes_validate.validate(o, VERSION, strict=True)
