@@ -18,8 +18,9 @@ DEFAULT_WEIGHTS ?= weights/demo
 # build/ holds the release; other builds keep their own folder below it.
 O := build$(if $(filter-out release,$(BUILD)),/$(BUILD))
 
-PACKAGES := build-essential pkg-config ca-certificates libmicrohttpd-dev libjansson-dev libstb-dev \
-            libopenblas-pthread-dev nettle-dev zlib1g-dev libcurl4-openssl-dev libcmocka-dev bash-completion
+PACKAGES := build-essential pkg-config ca-certificates libmicrohttpd-dev libjansson-dev \
+            libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev libstb-dev \
+            libopenblas-pthread-dev nettle-dev libcurl4-openssl-dev libcmocka-dev bash-completion
 TOOLS := clang clang-format valgrind shellcheck curl
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
@@ -43,7 +44,8 @@ Q = $(if $(V),,@echo '  $(notdir $@)' &&)
 
 CFLAGS_ALL = $(BASE_FLAGS) $(FLAGS_$(BUILD)) $(CFLAGS)
 LDFLAGS_ALL = $(LINK_$(BUILD)) $(LDFLAGS)
-LIBS_model = $(shell pkg-config --libs jansson nettle) -lopenblas -lm -pthread
+LIBS_model = $(shell pkg-config --libs jansson nettle libjpeg libpng libwebp libwebpdemux) \
+             -lopenblas -lm -pthread
 LIBS_server = $(shell pkg-config --libs libmicrohttpd zlib)
 LIBS_test = $(shell pkg-config --libs cmocka libcurl zlib)
 

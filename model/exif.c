@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+static const char magic[6] = "Exif\0";
+
 struct block {
     const uint8_t *bytes;
     size_t size;
@@ -42,7 +44,6 @@ static int orientation_of_tiff(struct block block)
 
 static int orientation_of_jpeg(const struct block *file)
 {
-    static const char magic[6] = "Exif\0";
     for (size_t at = 2; at + 4 <= file->size && file->bytes[at] == 0xff;) {
         uint8_t marker = file->bytes[at + 1];
         size_t length = read_number(file, at + 2, 2);
@@ -73,6 +74,25 @@ static int orientation_of_png(const struct block *file)
     return 1;
 }
 
+static int orientation_of_webp(const struct block *file)
+{
+    for (size_t at = 12; at + 8 <= file->size;) {
+        struct block header = {file->bytes + at, 8, true};
+        size_t length = read_number(&header, 4, 4);
+        if (length > file->size - at - 8)
+            return 1;
+        const uint8_t *payload = file->bytes + at + 8;
+        if (memcmp(file->bytes + at, "EXIF", 4) == 0) {
+            /* Some writers keep the head that the block has in a JPEG. */
+            size_t skip =
+                length >= sizeof magic && memcmp(payload, magic, sizeof magic) == 0 ? 6 : 0;
+            return orientation_of_tiff((struct block){payload + skip, length - skip, false});
+        }
+        at += 8 + length + (length & 1);
+    }
+    return 1;
+}
+
 int exif_orientation(const uint8_t *bytes, size_t size)
 {
     struct block file = {bytes, size, false};
@@ -80,5 +100,7 @@ int exif_orientation(const uint8_t *bytes, size_t size)
         return orientation_of_jpeg(&file);
     if (size >= 8 && memcmp(bytes, "\x89PNG\r\n\x1a\n", 8) == 0)
         return orientation_of_png(&file);
+    if (size >= 12 && memcmp(bytes, "RIFF", 4) == 0 && memcmp(bytes + 8, "WEBP", 4) == 0)
+        return orientation_of_webp(&file);
     return 1;
 }

@@ -1,8 +1,7 @@
-/* pnm.c - see pnm.h. stb_image 2.27 takes a maxval below 255 for 255 and reads past the end of
- * 16-bit files, so this small format is decoded here. */
-#include "pnm.h"
+/* pnm.c - binary PGM and PPM; see codec.h. stb_image 2.27 takes a maxval below 255 for 255 and
+ * reads past the end of 16-bit files, so this small format is decoded here. */
+#include "codec.h"
 #include <stdbool.h>
-#include <stdlib.h>
 
 struct reader {
     const uint8_t *bytes;
@@ -48,35 +47,28 @@ static uint8_t sample(const uint8_t *bytes, size_t wide, size_t most)
     return (uint8_t)((value * 255 * 2 + most) / (2 * most));
 }
 
-enum error_code pnm_decode(const uint8_t *bytes, size_t size, size_t max_pixels, struct image *out,
-                           struct error *err)
+enum error_code pnm_decode(const struct codec_input *in, struct image *out, struct error *err)
 {
-    struct reader reader = {bytes, size, 2};
+    struct reader reader = {in->bytes, in->size, 2};
     size_t width = read_number(&reader), height = read_number(&reader);
-    size_t most = read_number(&reader), channels = bytes[1] == '6' ? 3 : 1;
+    size_t most = read_number(&reader), channels = in->bytes[1] == '6' ? 3 : 1;
     size_t wide = most > 255 ? 2 : 1; /* bytes a sample */
     if (width == 0 || height == 0 || most == 0 || most > 65535)
         return error_set(err, ERROR_UNDECODABLE,
                          "pnm: broken header: %zu x %zu pixels, largest value %zu (1 to 65535)",
                          width, height, most);
-    if (width > max_pixels / height)
-        return error_set(err, ERROR_TOO_LARGE, "pnm: %zu x %zu pixels, expected at most %zu in all",
-                         width, height, max_pixels);
+    TRY(codec_check(in, width, height, 1, 3, err));
     /* One byte of white space ends the header. */
-    size_t left = size > reader.at ? size - reader.at - 1 : 0, pixel = channels * wide;
+    size_t left = in->size > reader.at ? in->size - reader.at - 1 : 0, pixel = channels * wide;
     if (width * height > left / pixel)
         return error_set(err, ERROR_UNDECODABLE,
                          "pnm: %zu bytes of pixels, expected %zu x %zu x %zu", left, width, height,
                          pixel);
-    uint8_t *pixels = malloc(width * height * 3);
-    if (!pixels)
-        return error_set(err, ERROR_MEMORY, "pnm: out of memory for %zu x %zu pixels", width,
-                         height);
-    const uint8_t *from = bytes + reader.at + 1;
+    TRY(codec_allocate(in, width, height, out, err));
+    const uint8_t *from = in->bytes + reader.at + 1;
     for (size_t i = 0; i < width * height * 3; i++) {
         size_t index = channels == 3 ? i : i / 3;
-        pixels[i] = sample(from + index * wide, wide, most);
+        out->pixels[i] = sample(from + index * wide, wide, most);
     }
-    *out = (struct image){IMAGE_PNM, width, height, pixels};
     return ERROR_NONE;
 }

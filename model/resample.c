@@ -1,4 +1,4 @@
-/* resample.c - antialiased resize, centre crop and normalisation; see image.h.
+/* resample.c - antialiased resize, centre crop and normalisation; see image.h and resample.h.
  *
  * The arithmetic is Pillow's (its documented behaviour: convolution resampling whose support
  * scales with the reduction, weights renormalised where the window leaves the image, fixed point
@@ -6,7 +6,7 @@
  * so that a model sees the pixels it was evaluated on. Only the pixels that the crop keeps are
  * computed, so even an image a million times wider than high costs no more than its crop.
  */
-#include "image.h"
+#include "resample.h"
 #include <assert.h>
 #include <math.h>
 #include <stdbool.h>
@@ -182,10 +182,10 @@ static size_t half(size_t x)
     return x / 2 + (x % 4 == 3);
 }
 
-static void geometry_init(const struct image *image, const struct preprocess *p,
+static void geometry_init(size_t width, size_t height, const struct preprocess *p,
                           struct geometry *out)
 {
-    double w = (double)image->width, h = (double)image->height;
+    double w = (double)width, h = (double)height;
     double to_w = floor((double)p->width / p->crop_pct),
            to_h = floor((double)p->height / p->crop_pct);
     if (p->crop_mode == CROP_CENTER && p->width == p->height) {
@@ -202,15 +202,25 @@ static void geometry_init(const struct image *image, const struct preprocess *p,
     out->top = half(out->height - p->height);
 }
 
+size_t resample_shrink(size_t width, size_t height, const struct preprocess *preprocess)
+{
+    struct geometry to;
+    geometry_init(width, height, preprocess, &to);
+    size_t divisor = 8;
+    while (divisor > 1 && (width / divisor < 2 * to.width || height / divisor < 2 * to.height))
+        divisor /= 2;
+    return divisor;
+}
+
 /* ---- all together ------------------------------------------------------------------------ */
 
-/* crop[p->height][p->width][3] */
-static enum error_code resize_and_crop(const struct image *image, const struct preprocess *p,
-                                       uint8_t *crop, struct error *err)
+enum error_code image_crop(const struct image *image, const struct preprocess *p, uint8_t *out,
+                           struct error *err)
 {
+    assert(image->width && image->height);
     const struct filter *filter = &filters[p->interpolation];
     struct geometry to;
-    geometry_init(image, p, &to);
+    geometry_init(image->full_width, image->full_height, p, &to);
     struct axis columns = {0}, lines = {0};
     uint8_t *rows = NULL;
     enum error_code code =
@@ -218,24 +228,24 @@ static enum error_code resize_and_crop(const struct image *image, const struct p
     if (code == ERROR_NONE)
         code = axis_new(filter, image->height, to.height, to.top, p->height, &lines, err);
     if (code != ERROR_NONE)
-        goto out;
+        goto end;
     size_t first = lines.begin[0];
     size_t last = lines.begin[p->height - 1] + lines.length[p->height - 1];
     rows = malloc((last - first) * p->width * 3);
     if (!rows) {
         code = error_set(err, ERROR_MEMORY, "resize: out of memory");
-        goto out;
+        goto end;
     }
     pass_horizontal(image, &columns, first, last, rows);
-    pass_vertical(rows, first, p->width, &lines, crop);
-out:
+    pass_vertical(rows, first, p->width, &lines, out);
+end:
     free(rows);
     axis_free(&columns);
     axis_free(&lines);
     return code;
 }
 
-static void normalise(const uint8_t *crop, const struct preprocess *p, float *out)
+void image_normalise(const uint8_t *crop, const struct preprocess *p, float *out)
 {
     size_t area = p->width * p->height;
     for (size_t c = 0; c < 3; c++) {
@@ -250,13 +260,12 @@ static void normalise(const uint8_t *crop, const struct preprocess *p, float *ou
 enum error_code image_preprocess(const struct image *image, const struct preprocess *preprocess,
                                  float *out, struct error *err)
 {
-    assert(image->width && image->height);
     uint8_t *crop = malloc(preprocess->width * preprocess->height * 3);
     if (!crop)
         return error_set(err, ERROR_MEMORY, "preprocessing: out of memory");
-    enum error_code code = resize_and_crop(image, preprocess, crop, err);
+    enum error_code code = image_crop(image, preprocess, crop, err);
     if (code == ERROR_NONE)
-        normalise(crop, preprocess, out);
+        image_normalise(crop, preprocess, out);
     free(crop);
     return code;
 }

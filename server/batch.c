@@ -177,16 +177,18 @@ static void decode(const struct batch *batch, struct batch_image *image)
         }
         return;
     }
-    if (image_decode(image->bytes, image->size, batch->options.max_pixels, &pixels,
-                     &image->error) != ERROR_NONE)
+    const struct preprocess *preprocess = &batch->info->preprocess;
+    const struct image_options options = {.max_pixels = batch->options.max_pixels,
+                                          .formats = batch->options.formats,
+                                          .fit = batch->options.exact_decode ? NULL : preprocess};
+    if (image_decode(image->bytes, image->size, &options, &pixels, &image->error) != ERROR_NONE)
         return;
     int64_t decoded = monotonic_ns();
     image->decode_ns = decoded - begin;
     image->format = pixels.format;
-    image->width = pixels.width;
-    image->height = pixels.height;
-    enum error_code code =
-        image_preprocess(&pixels, &batch->info->preprocess, image->input, &image->error);
+    image->width = pixels.full_width;
+    image->height = pixels.full_height;
+    enum error_code code = image_preprocess(&pixels, preprocess, image->input, &image->error);
     assert(code == image->error.code);
     (void)code;
     image_free(&pixels);

@@ -82,9 +82,11 @@ struct batch_options {
     size_t workers, decoders; /* threads, at least 1 each */
     size_t max_batch;         /* images in a run, at least 1 */
     size_t max_waiting;       /* images accepted whose run has not begun */
+    unsigned formats;         /* accepted ones, as in struct image_options */
     size_t max_pixels;        /* of one image */
     size_t cache_bytes;       /* for results of images seen before; 0: none are kept */
     int64_t batch_delay_ns;   /* a worker waits so long for a full batch; 0: takes what is ready */
+    bool exact_decode;        /* no large JPEG is decoded at a smaller size */
 };
 
 /* Starts the threads and returns once every worker has run the network once. The model must

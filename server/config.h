@@ -44,7 +44,10 @@
          "largest request body; suffix k, m or g")                                                 \
     SIZE(max_images, "max-images", 64, 1, 4096, 1000, "N", "most images in one request")           \
     SIZE(max_pixels, "max-pixels", 50000000, 1024, 1000000000, 1000, "N",                          \
-         "largest image in pixels; suffix k, m or g")                                              \
+         "largest image, width x height x frames; suffix k, m or g")                               \
+    TEXT(formats, "formats", NULL, "LIST", "image formats to accept: jpeg,png; default: all")      \
+    CHOICE(exact_decode, "exact-decode", 0, "off|on",                                              \
+           "decode every pixel of a JPEG, even where it is much larger than needed")               \
     SIZE(max_batch, "max-batch", 8, 1, 256, 1000, "N", "most images that a worker runs at once")   \
     SIZE(queue, "queue", 256, 1, 1000000, 1000, "N",                                               \
          "images that may wait before requests are refused with 503")                              \

@@ -343,7 +343,10 @@ int main(int argc, char **argv)
     struct error err = {0};
     keep_memory();
     json_object_seed(0); /* before threads race to do it */
-    if (config_parse(argc, argv, &config, &err) != ERROR_NONE) {
+    unsigned formats;
+    if (config_parse(argc, argv, &config, &err) != ERROR_NONE ||
+        (config.formats != NULL &&
+         image_parse_formats(config.formats, &formats, &err) != ERROR_NONE)) {
         fprintf(stderr, "senetd: %s\n", err.message);
         config_free(&config);
         return EXIT_USAGE;

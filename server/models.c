@@ -40,14 +40,20 @@ size_t models_threads(const struct config *config)
 struct batch_options models_batch_options(const struct config *config)
 {
     size_t cpus = cpus_available("");
+    unsigned formats = 0;
+    if (config->formats != NULL &&
+        image_parse_formats(config->formats, &formats, NULL) != ERROR_NONE)
+        formats = 0; /* main has seen that it is right */
     return (struct batch_options){
         .workers = config->workers > 0 ? config->workers : cpus,
         .decoders = config->decoders > 0 ? config->decoders : cpus,
         .max_batch = config->max_batch,
         .max_waiting = config->queue,
+        .formats = formats,
         .max_pixels = config->max_pixels,
         .cache_bytes = config->cache_mb << 20,
         .batch_delay_ns = (int64_t)config->batch_delay_us * 1000,
+        .exact_decode = config->exact_decode != 0,
     };
 }
 

@@ -9,13 +9,14 @@ complain() {
 }
 
 # External functions carry the stem of their file, so that a name tells where to look. senet.c,
-# image.c (with stb_image inside) and resample.c implement headers of include/.
+# sniff.c and resample.c implement headers of include/; stb.c has stb_image inside.
 for object in "$build"/model/*.o "$build"/server/*.o; do
     stem=$(basename "$object" .o)
     case $stem in
     main) allowed=main ;;
-    image) allowed='image_|stbi_' ;;
-    resample) allowed='image_|preprocess_' ;;
+    sniff) allowed='sniff_|image_sniff' ;;
+    stb) allowed='stb_|stbi_' ;;
+    resample) allowed='resample_|image_|preprocess_' ;;
     safetensors) allowed='safetensors_|tensor_' ;;
     *) allowed="${stem}" ;;
     esac
@@ -36,7 +37,7 @@ grep -nE '\b(exit|_exit|abort)\(' model/*.c server/*.c | grep -v '^server/main.c
     complain "exit outside main.c"
 
 # Each of these libraries has one door, in each folder at most.
-for header in stb/stb_image.h cblas.h nettle/sha2.h microhttpd.h; do
+for header in stb/stb_image.h jpeglib.h png.h webp/decode.h webp/demux.h cblas.h nettle/sha2.h microhttpd.h; do
     for folder in model server; do
         users=$(grep -lE "#include <$header>" $folder/*.c 2>/dev/null | wc -l)
         [ "$users" -le 1 ] || complain "$header is included by $users files of $folder, expected one"

@@ -14,7 +14,7 @@ int main(int argc, char **argv)
     struct senet_context *context;
     FILE *file = argc == 3 ? fopen(argv[2], "rb") : NULL;
     size_t size = file != NULL ? fread(bytes, 1, sizeof bytes, file) : 0;
-    if (image_decode(bytes, size, 50000000, &image, &err) ||
+    if (image_decode(bytes, size, &(struct image_options){.max_pixels = 50000000}, &image, &err) ||
         senet_open(argv[1], NULL, &model, &err))
         return fprintf(stderr, "%s\n", err.message), EXIT_FAILURE;
     const struct senet_info *info = senet_info(model);

@@ -5,17 +5,17 @@
     nice python3 tests/golden/make_preprocess.py        # tests/golden/preprocess
 
 The pictures are cut from those of tests/data. cases.json lists
-    "decode":      file -> its pixels by Pillow's convert("RGB"), for lossless formats
+    "decode":      file -> its pixels by Pillow's convert("RGB"); of JPEG and WebP their SHA-256
     "preprocess":  (file, protocol) -> pixels after timm's evaluation transform, before
                    scaling and normalisation; ImageOps.exif_transpose comes first
-and names for each the tensor in expected.safetensors: U8 [height, width, 3]. "exact" tells
-whether the file decodes without loss, so that only resampling may differ.
+and names for each the tensor in expected.safetensors: U8 [height, width, 3].
 
 Left out, because Pillow and the daemon differ by design: PPM with a maximum other than 255 (Pillow
 rescales) and GIFs with transparency (Pillow shows the hidden colour). gray16.png is there, but its
 expected pixels are the high bytes, as image.h promises, and not Pillow's, which clips.
 """
 import argparse
+import hashlib
 import io
 import json
 import struct
@@ -116,11 +116,11 @@ def turned(image, orientation, endian):
 
 
 def pictures():
-    """name -> (format as the daemon calls it, decodes without loss, bytes)"""
+    """name -> (format as the daemon calls it, decoded pixels are kept, bytes)"""
     found = {}
 
-    def add(name, kind, exact, content):
-        found[name] = (kind, exact, content)
+    def add(name, kind, kept, content):
+        found[name] = (kind, kept, content)
 
     def jpeg(name, image, **options):
         add(f"{name}.jpg", "jpeg", False, saved(image, "JPEG", **{"quality": 85, **options}))
@@ -197,6 +197,14 @@ def pictures():
     frames = [cup.quantize(32, dither=0), ImageOps.mirror(cup).quantize(32, dither=0)]
     moving = saved(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=100)
     add("moving.gif", "gif", True, moving)
+    still = cut("coffee", (0, 0, 1, 1), (113, 77))
+    add("lossy.webp", "webp", False, saved(still, "WEBP", quality=80))
+    add("lossless.webp", "webp", False, saved(cat, "WEBP", lossless=True))
+    add("alpha.webp", "webp", False, saved(rgba, "WEBP", quality=70, exact=True))
+    add("exif6.webp", "webp", False, saved(cat, "WEBP", quality=80, exif=sideways))
+    films = [still, ImageOps.mirror(still)]
+    film = saved(films[0], "WEBP", save_all=True, append_images=films[1:], duration=100)
+    add("moving.webp", "webp", False, film)
     add("rgb.tga", "tga", True, saved(cat, "TGA"))
     add("rle.tga", "tga", True, saved(ImageOps.posterize(cat, 2), "TGA", compression="tga_rle"))
     add("rgba.tga", "tga", True, saved(rgba, "TGA"))
@@ -290,7 +298,7 @@ def main():
     tensors, decode, preprocess = {}, [], []
     files = pictures()
     Image.Image.resize = resize_as_evaluated
-    for file, (kind, exact, content) in files.items():
+    for file, (kind, kept, content) in files.items():
         (args.out / file).write_bytes(content)
         image = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
         if file == "gray16.png":
@@ -298,9 +306,13 @@ def main():
             rgb = Image.fromarray(high.astype(np.uint8)).convert("RGB")
         else:
             rgb = image.convert("RGB")
-        if exact:
+        entry = {"file": file, "format": kind, "width": rgb.width, "height": rgb.height}
+        if kept:
             tensors[file] = torch.from_numpy(np.array(rgb))
-            decode.append({"file": file, "format": kind, "tensor": file})
+            entry["tensor"] = file
+        else:
+            entry["sha256"] = hashlib.sha256(np.array(rgb).tobytes()).hexdigest()
+        decode.append(entry)
         for height, width, crop_pct, interpolation, crop_mode in PROTOCOLS.get(file, []):
             transform = create_transform(
                 (3, height, width),
@@ -317,7 +329,6 @@ def main():
                 {
                     "file": file,
                     "format": kind,
-                    "exact": exact,
                     "width": width,
                     "height": height,
                     "crop_pct": crop_pct,

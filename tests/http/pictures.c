@@ -108,7 +108,8 @@ struct expected picture_expected(const struct senet *model, const struct picture
                                 .excitations = calloc(info->excitation_floats + 1, sizeof(float))};
     float *input = calloc(3 * preprocess->width * preprocess->height, sizeof(float));
     assert_true(expected.logits != NULL && expected.excitations != NULL && input != NULL);
-    if (image_decode(picture->bytes, picture->size, 100000000, &image, &err) != ERROR_NONE ||
+    const struct image_options options = {.max_pixels = 100000000, .fit = preprocess};
+    if (image_decode(picture->bytes, picture->size, &options, &image, &err) != ERROR_NONE ||
         image_preprocess(&image, preprocess, input, &err) != ERROR_NONE ||
         senet_context_new(model, 1, preprocess->height, preprocess->width, &context, &err) !=
             ERROR_NONE)

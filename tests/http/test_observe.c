@@ -54,7 +54,8 @@ static struct picture crop(size_t number, enum look look)
         struct error err = {0};
         snprintf(path, sizeof path, "tests/data/%s.jpg", files[which]);
         struct picture file = picture_file(path);
-        if (image_decode(file.bytes, file.size, 1 << 24, &photos[which], &err) != ERROR_NONE)
+        if (image_decode(file.bytes, file.size, &(struct image_options){.max_pixels = 1 << 24},
+                         &photos[which], &err) != ERROR_NONE)
             fail_msg("%s", err.message);
         picture_free(&file);
     }
@@ -370,7 +371,9 @@ static void ablate(const struct picture *picture, const struct senet_ablation *a
     const struct preprocess *p = &info->preprocess;
     float *input = calloc(3 * p->height * p->width, sizeof *input);
     assert_non_null(input);
-    assert_int_equal(image_decode(picture->bytes, picture->size, 1 << 20, &pixels, NULL), 0);
+    assert_int_equal(image_decode(picture->bytes, picture->size,
+                                  &(struct image_options){.max_pixels = 1 << 20}, &pixels, NULL),
+                     0);
     assert_int_equal(image_preprocess(&pixels, p, input, NULL), 0);
     assert_int_equal(senet_context_new(model, 1, p->height, p->width, &context, NULL), 0);
     senet_run_ablated(context, input, ablation, 1, logits, NULL);

@@ -34,7 +34,9 @@ static void preprocess(const struct picture *from, float *out)
 {
     struct error err = {0};
     struct image image = {0};
-    assert_int_equal(image_decode(from->bytes, from->size, 100000, &image, &err), ERROR_NONE);
+    assert_int_equal(image_decode(from->bytes, from->size,
+                                  &(struct image_options){.max_pixels = 100000}, &image, &err),
+                     ERROR_NONE);
     assert_int_equal(image_preprocess(&image, &info->preprocess, out, &err), ERROR_NONE);
     image_free(&image);
 }

@@ -107,7 +107,9 @@ static void check_image(const struct batch_image *result, const struct picture *
     float *logits = calloc(info->classes, sizeof(float));
     float *gates = calloc(info->excitation_floats, sizeof(float));
     assert_true(input != NULL && logits != NULL && gates != NULL);
-    assert_int_equal(image_decode(picture->bytes, picture->size, 10000, &image, &err), ERROR_NONE);
+    assert_int_equal(image_decode(picture->bytes, picture->size,
+                                  &(struct image_options){.max_pixels = 10000}, &image, &err),
+                     ERROR_NONE);
     assert_int_equal(image_preprocess(&image, preprocess, input, &err), ERROR_NONE);
     assert_int_equal(
         senet_context_new(model, 1, preprocess->height, preprocess->width, &context, &err),
@@ -203,7 +205,8 @@ static void an_input_may_come_prepared(void **state)
     struct batch *batch = start(1, 4, 100);
     for (unsigned i = 0; i < 3; i++)
         draw(&pictures[i], i);
-    assert_int_equal(image_decode(pictures[1].bytes, pictures[1].size, 10000, &pixels, &err),
+    assert_int_equal(image_decode(pictures[1].bytes, pictures[1].size,
+                                  &(struct image_options){.max_pixels = 10000}, &pixels, &err),
                      ERROR_NONE);
     assert_int_equal(image_preprocess(&pixels, &info->preprocess, input, &err), ERROR_NONE);
     image_free(&pixels);

@@ -13,6 +13,8 @@
 
 #define MAX_PIXELS 50000000u
 
+static const struct image_options usual = {.max_pixels = MAX_PIXELS};
+
 static uint8_t *read_file(const char *path, size_t *size)
 {
     FILE *file = fopen(path, "rb");
@@ -30,7 +32,8 @@ static void expect_refusal(const void *bytes, size_t size, size_t max_pixels,
     struct error err = {0};
     uint8_t *copy = malloc(size + 1); /* exact size: ASan sees a read past it */
     memcpy(copy, bytes, size);
-    enum error_code code = image_decode(copy, size, max_pixels, &image, &err);
+    const struct image_options options = {.max_pixels = max_pixels};
+    enum error_code code = image_decode(copy, size, &options, &image, &err);
     free(copy);
     if (code != expected || !strstr(err.message, word))
         fail_msg("code %d, \"%s\"; expected code %d and \"%s\"", code, err.message, expected, word);
@@ -44,9 +47,10 @@ static void test_formats(void **state)
         const char *file;
         enum image_format format;
     } cases[] = {
-        {"landscape.jpg", IMAGE_JPEG}, {"rgb.png", IMAGE_PNG}, {"rgb.bmp", IMAGE_BMP},
-        {"still.gif", IMAGE_GIF},      {"rgb.psd", IMAGE_PSD}, {"rgb.tga", IMAGE_TGA},
-        {"rle.tga", IMAGE_TGA},        {"rgb.ppm", IMAGE_PNM}, {"gray.pgm", IMAGE_PNM},
+        {"landscape.jpg", IMAGE_JPEG}, {"rgb.png", IMAGE_PNG},        {"rgb.bmp", IMAGE_BMP},
+        {"lossy.webp", IMAGE_WEBP},    {"lossless.webp", IMAGE_WEBP}, {"still.gif", IMAGE_GIF},
+        {"rgb.psd", IMAGE_PSD},        {"rgb.tga", IMAGE_TGA},        {"rle.tga", IMAGE_TGA},
+        {"rgb.ppm", IMAGE_PNM},        {"gray.pgm", IMAGE_PNM},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char path[128];
@@ -55,7 +59,7 @@ static void test_formats(void **state)
         uint8_t *bytes = read_file(path, &size);
         assert_int_equal(image_sniff(bytes, size), cases[i].format);
         struct image image;
-        assert_int_equal(image_decode(bytes, size, MAX_PIXELS, &image, NULL), ERROR_NONE);
+        assert_int_equal(image_decode(bytes, size, &usual, &image, NULL), ERROR_NONE);
         assert_int_equal(image.format, cases[i].format);
         image_free(&image);
         free(bytes);
@@ -71,7 +75,13 @@ static void test_unknown(void **state)
     expect_refusal("hello, world, this is some text", 31, MAX_PIXELS, ERROR_UNKNOWN_FORMAT,
                    "no image format");
     expect_refusal("%PDF-1.7 and so on", 18, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is PDF");
-    expect_refusal("RIFF\0\0\0\0WEBPVP8 ", 16, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is WebP");
+    expect_refusal("\n <!DocType HTML>", 17, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is HTML");
+    expect_refusal("<?xml?><svg xmlns", 17, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is SVG");
+    expect_refusal("<?xml?><a/>", 11, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is XML");
+    expect_refusal("\x1f\x8b\x08", 3, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is gzip");
+    expect_refusal("PK\3\4", 4, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is a ZIP");
+    expect_refusal("data:image/png;base64,", 22, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "data: URL");
+    expect_refusal("P3 1 1 255 0 0 0", 16, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "PNM in text");
     expect_refusal("\0\0\0\x20"
                    "ftypavif",
                    12, MAX_PIXELS, ERROR_UNKNOWN_FORMAT, "is AVIF");
@@ -93,12 +103,13 @@ static void test_limits(void **state)
     uint8_t *bytes = read_file("tests/data/cat.jpg", &size);
     struct image image;
     struct error err = {0};
-    assert_int_equal(image_decode(bytes, size, MAX_PIXELS, &image, NULL), ERROR_NONE);
-    size_t pixels = image.width * image.height;
+    assert_int_equal(image_decode(bytes, size, &usual, &image, NULL), ERROR_NONE);
+    struct image_options options = {.max_pixels = image.width * image.height};
     image_free(&image);
-    assert_int_equal(image_decode(bytes, size, pixels, &image, NULL), ERROR_NONE);
+    assert_int_equal(image_decode(bytes, size, &options, &image, NULL), ERROR_NONE);
     image_free(&image);
-    assert_int_equal(image_decode(bytes, size, pixels - 1, &image, &err), ERROR_TOO_LARGE);
+    options.max_pixels--;
+    assert_int_equal(image_decode(bytes, size, &options, &image, &err), ERROR_TOO_LARGE);
     assert_non_null(strstr(err.message, "expected at most"));
     free(bytes);
     /* Headers alone, of images that would take gigabytes; the BMP's height is negative. */
@@ -144,7 +155,7 @@ static void test_pnm(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct image image = {0};
         struct error err = {0};
-        if (image_decode((const uint8_t *)cases[i].bytes, cases[i].size, 100, &image, &err) !=
+        if (image_decode((const uint8_t *)cases[i].bytes, cases[i].size, &usual, &image, &err) !=
             ERROR_NONE)
             fail_msg("case %zu: %s", i, err.message);
         assert_memory_equal(image.pixels, cases[i].pixels, image.width * image.height * 3);
@@ -152,12 +163,67 @@ static void test_pnm(void **state)
     }
 }
 
+static void test_accepted_formats(void **state)
+{
+    (void)state;
+    unsigned formats = 0;
+    struct error err = {0};
+    struct image image;
+    assert_int_equal(image_parse_formats("jpeg,webp", &formats, &err), ERROR_NONE);
+    assert_int_equal(formats, 1U << IMAGE_JPEG | 1U << IMAGE_WEBP);
+    const struct image_options options = {.max_pixels = MAX_PIXELS, .formats = formats};
+    assert_int_equal(
+        image_decode((const uint8_t *)"P6 1 1 255\n\1\2\3", 14, &options, &image, &err),
+        ERROR_UNKNOWN_FORMAT);
+    assert_string_equal(err.message, "the content is pnm, expected jpeg, webp");
+    static const char *const wrong[] = {"", "jpg", "jpeg,", ",jpeg", "unknown", "jpeg png"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_int_equal(image_parse_formats(wrong[i], &formats, NULL), ERROR_USAGE);
+}
+
+/* A JPEG is decoded at a fraction of its size as long as twice the target is left; everything else
+ * whole. The photo's own size is told either way. */
+static void test_shrinking(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file;
+        size_t side, divisor; /* of the network input with a crop of all */
+    } cases[] = {{"large.jpg", 107, 1}, {"large.jpg", 106, 2}, {"large.jpg", 54, 2},
+                 {"large.jpg", 53, 4},  {"large.jpg", 26, 8},  {"large.jpg", 8, 8},
+                 {"rings.png", 8, 1},   {"exif6.jpg", 8, 2},   {"cmyk.jpg", 8, 4}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char path[128];
+        size_t size;
+        struct preprocess fit;
+        struct image whole, image;
+        preprocess_default(&fit);
+        fit.width = fit.height = cases[i].side;
+        fit.crop_pct = 1;
+        snprintf(path, sizeof path, "tests/golden/preprocess/%s", cases[i].file);
+        uint8_t *bytes = read_file(path, &size);
+        const struct image_options options = {.max_pixels = MAX_PIXELS, .fit = &fit};
+        assert_int_equal(image_decode(bytes, size, &usual, &whole, NULL), ERROR_NONE);
+        assert_int_equal(image_decode(bytes, size, &options, &image, NULL), ERROR_NONE);
+        size_t divisor = cases[i].divisor;
+        assert_int_equal(image.full_width, whole.width);
+        assert_int_equal(image.full_height, whole.height);
+        assert_int_equal(image.width, (whole.width + divisor - 1) / divisor);
+        assert_int_equal(image.height, (whole.height + divisor - 1) / divisor);
+        image_free(&whole);
+        image_free(&image);
+        free(bytes);
+    }
+}
+
 /* Cut short anywhere, a photo is refused or decoded, but never read past its end. */
 static void test_truncated(void **state)
 {
     (void)state;
-    static const char *const files[] = {"exif6.jpg", "palette.png", "rle.tga",
-                                        "still.gif", "rgb.bmp",     "rgb.ppm"};
+    static const char *const files[] = {"exif6.jpg",      "palette.png",     "rle.tga",
+                                        "still.gif",      "rgb.bmp",         "rgb.ppm",
+                                        "lossy.webp",     "lossless.webp",   "moving.webp",
+                                        "interlaced.png", "progressive.jpg", "rgb.psd"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char path[128];
         size_t size;
@@ -168,7 +234,7 @@ static void test_truncated(void **state)
             memcpy(part, bytes, cut);
             struct image image = {0};
             struct error err = {0};
-            enum error_code code = image_decode(part, cut, MAX_PIXELS, &image, &err);
+            enum error_code code = image_decode(part, cut, &usual, &image, &err);
             assert_true((code == ERROR_NONE) == (image.pixels != NULL));
             assert_true((code == ERROR_NONE) == (err.message[0] == 0));
             image_free(&image);
@@ -207,10 +273,11 @@ static void test_exif(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_formats), cmocka_unit_test(test_unknown),
-        cmocka_unit_test(test_limits),  cmocka_unit_test(test_broken),
-        cmocka_unit_test(test_pnm),     cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_exif),
+        cmocka_unit_test(test_formats),   cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_limits),    cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_pnm),       cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_exif),      cmocka_unit_test(test_accepted_formats),
+        cmocka_unit_test(test_shrinking),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
