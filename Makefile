@@ -20,7 +20,8 @@ O := build$(if $(filter-out release,$(BUILD)),/$(BUILD))
 
 PACKAGES := build-essential pkg-config ca-certificates libmicrohttpd-dev libjansson-dev \
             libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev libstb-dev \
-            libopenblas-pthread-dev nettle-dev libcurl4-openssl-dev libcmocka-dev bash-completion
+            libopenblas-pthread-dev nettle-dev libcurl4-openssl-dev libcmocka-dev bash-completion \
+            node-d3-axis node-d3-scale node-d3-scale-chromatic node-d3-selection node-d3-shape
 TOOLS := clang clang-format valgrind shellcheck curl
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
@@ -85,6 +86,32 @@ $(O)/model/kernels_neon.o: CFLAGS_ISA = -ffp-contract=fast
 # The assembler includes the label table; make has to know.
 $(O)/model/labels.o: weights/imagenet1k_labels.tsv
 
+# ---- the page: server/ui and d3 as Debian packages it, gathered, gzipped and built in -------------
+
+UI := build/ui
+# In the order of their use of each other.
+D3 := $(foreach m,array collection color format interpolate path time time-format scale \
+                  scale-chromatic selection shape axis,/usr/share/nodejs/d3-$(m)/dist/d3-$(m).min.js)
+D3_LICENCES := $(foreach f,$(D3),/usr/share/doc/node-$(basename $(basename $(notdir $(f))))/copyright)
+UI_FILES := $(patsubst server/ui/%,$(UI)/%,$(wildcard server/ui/*)) \
+            $(addprefix $(UI)/,d3.js cat.jpg licences.txt)
+
+$(UI)/%: server/ui/%
+	@mkdir -p $(@D) && cp $< $@
+$(UI)/cat.jpg: tests/data/cat.jpg
+	@mkdir -p $(@D) && cp $< $@
+$(UI)/d3.js: $(D3)
+	@mkdir -p $(@D) && cat $^ >$@
+$(UI)/licences.txt: $(D3_LICENCES)
+	@mkdir -p $(@D) && tail -n +1 $^ >$@
+$(UI)/%.gz: $(UI)/%
+	@gzip -9nc $< >$@
+$(UI)/page_etag.h: $(UI_FILES)
+	@echo "#define PAGE_ETAG \"$$(cat $^ | sha256sum | cut -c 1-16)\"" >$@
+
+$(O)/server/page.o: $(UI)/page_etag.h $(UI_FILES:%=%.gz)
+$(O)/server/page.o: BASE_FLAGS += -I$(UI)
+
 $(O)/tests/%.o: tests/%.c Makefile
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) -Iinclude -Imodel -Iserver -Itests -c -o $@ $<
@@ -146,6 +173,16 @@ test-v2: deps
 	test -d build/v2 || python3 -m venv build/v2
 	build/v2/bin/pip install -q 'tritonclient[http]' kserve pillow
 	build/v2/bin/python tests/v2/test_clients.py $(O)/senetd
+
+# The page in Chromium, and with README=1 the screenshot that README.md shows.
+.PHONY: test-browser
+test-browser: deps
+	@$(MAKE) --no-print-directory deps PACKAGES="chromium fonts-dejavu-core curl python3-venv"
+	@$(MAKE) --no-print-directory all
+	test -d build/browser || python3 -m venv build/browser
+	build/browser/bin/pip install -q playwright axe-playwright-python
+	build/browser/bin/python tests/browser/test_page.py --senetd $(O)/senetd --weights $(WEIGHTS) \
+	    $(if $(README),--readme deploy/page.jpg)
 
 # ---- the demo model's accuracy, through the daemon ---------------------------------------------
 

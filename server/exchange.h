@@ -20,6 +20,10 @@
 
 struct route;
 
+struct exchange_header {
+    const char *name, *value;
+};
+
 struct exchange {
     struct service *service;
     const struct route *route; /* NULL where no route fits */
@@ -34,6 +38,7 @@ struct exchange {
     const char *content_type;     /* or NULL */
     const char *accept;           /* or NULL */
     const char *inference_length; /* Inference-Header-Content-Length, or NULL */
+    const char *accept_encoding, *if_none_match; /* or NULL */
     struct body body;
     int64_t headers_ns, body_ns; /* CLOCK_MONOTONIC when the headers, the body were complete */
 
@@ -52,6 +57,8 @@ struct exchange {
     size_t inference_bytes; /* of the JSON before the tensors; 0 for no such header */
     unsigned retry_after;   /* seconds; 0 for no such header */
     char timing[160];       /* Server-Timing's value; "" for no such header */
+    /* Further headers, ended by a NULL name, of static storage; NULL: only "not to be stored". */
+    const struct exchange_header *headers;
 };
 
 /* Takes the client's request id if it is 1 to 128 of [A-Za-z0-9._-], else makes a random one: it

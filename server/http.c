@@ -91,7 +91,10 @@ static void add_headers(struct transfer *transfer, struct MHD_Response *response
 {
     struct exchange *exchange = &transfer->exchange;
     MHD_add_response_header(response, "X-Request-Id", exchange->id);
-    MHD_add_response_header(response, "Cache-Control", "no-store");
+    static const struct exchange_header fleeting[] = {{"Cache-Control", "no-store"}, {NULL, NULL}};
+    const struct exchange_header *more = exchange->headers != NULL ? exchange->headers : fleeting;
+    for (; more->name != NULL; more++)
+        MHD_add_response_header(response, more->name, more->value);
     MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
     if (exchange->out_type != NULL)
         MHD_add_response_header(response, "Content-Type", exchange->out_type);
@@ -234,7 +237,8 @@ static void find_route(struct transfer *transfer)
     if (transfer->method_bit == METHOD_OPTIONS && strcmp(transfer->path, "*") == 0)
         transfer->path_known = true;
     if (!transfer->path_known) {
-        error_set(refusal, ERROR_NOT_FOUND, "no such path; GET / lists those that exist");
+        error_set(refusal, ERROR_NOT_FOUND,
+                  "no such path; GET / as application/json lists those that exist");
     } else if (exchange->route == NULL && transfer->method_bit != METHOD_OPTIONS) {
         char allow[ROUTES_ALLOW_BYTES];
         routes_allow(transfer->path, transfer->http->admin, allow);
@@ -345,6 +349,8 @@ static struct transfer *begin(struct http *http, struct MHD_Connection *connecti
     transfer->exchange.content_type = header(transfer, "Content-Type");
     transfer->exchange.accept = header(transfer, "Accept");
     transfer->exchange.inference_length = header(transfer, "Inference-Header-Content-Length");
+    transfer->exchange.accept_encoding = header(transfer, "Accept-Encoding");
+    transfer->exchange.if_none_match = header(transfer, "If-None-Match");
     exchange_set_id(&transfer->exchange, header(transfer, "X-Request-Id"));
     exchange_set_trace(&transfer->exchange, header(transfer, "traceparent"));
     if (!check_framing(transfer, &peer->target, method, version))

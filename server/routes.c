@@ -3,6 +3,7 @@
 #include "describe.h"
 #include "log.h"
 #include "metrics.h"
+#include "page.h"
 #include "photos.h"
 #include "reply.h"
 #include "statistics.h"
@@ -212,12 +213,12 @@ static unsigned post_load(struct exchange *exchange)
     return ok(exchange);
 }
 
-static unsigned get_index(struct exchange *exchange);
+static unsigned get_root(struct exchange *exchange);
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
 static const struct route routes[] = {
-    {"/", METHOD_GET, false, NULL, get_index, "this list"},
+    {"/", METHOD_GET, false, NULL, get_root, "the page; as application/json this list"},
     {"/classify", METHOD_POST | METHOD_PUT, true, photos_receive_classify, photos_answer_results,
      "classes and excitations of images; query: topk, excitations=full|summary|none, layers, "
      "relative, format"},
@@ -240,6 +241,10 @@ static const struct route routes[] = {
     {"/v2/repository/models/{m}/load", METHOD_POST | METHOD_ADMIN, true, NULL, post_load,
      "loads the model's weights anew"},
     {"/version", METHOD_GET, false, NULL, get_version, "program, compiler, kernels"},
+/* Last, and "/" a second time, which the row above hides. */
+#define PAGE_ROUTE(symbol, path, file, type) {path, METHOD_GET, false, NULL, page_answer, NULL},
+    PAGE_FILES(PAGE_ROUTE)
+#undef PAGE_ROUTE
 };
 #define ROUTE_COUNT (sizeof routes / sizeof routes[0])
 
@@ -276,6 +281,8 @@ static unsigned get_index(struct exchange *exchange)
     writer_key(out, "routes");
     writer_open(out, '[');
     for (const struct route *route; (route = route_at(count)) != NULL; count++) {
+        if (route->what == NULL)
+            continue;
         writer_open(out, '{');
         writer_key_string(out, "path", route->path);
         writer_key(out, "methods");
@@ -290,6 +297,11 @@ static unsigned get_index(struct exchange *exchange)
     writer_close(out, ']');
     writer_close(out, '}');
     return ok(exchange);
+}
+
+static unsigned get_root(struct exchange *exchange)
+{
+    return page_declined(exchange->accept) ? get_index(exchange) : page_answer(exchange);
 }
 
 /* "{m}" in the pattern stands for one segment that is not empty. */
@@ -334,7 +346,7 @@ const char *routes_name(const char *path)
     const struct route *route;
     for (size_t i = 0; (route = route_at(i)) != NULL; i++)
         if (matches(route->path, path))
-            return route->path;
+            return route->what != NULL ? route->path : "/ui/";
     return "other";
 }
 

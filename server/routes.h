@@ -29,14 +29,15 @@ struct route {
     /* Query and body -> exchange->job; NULL for a route without a job. */
     enum error_code (*receive)(struct exchange *exchange, struct error *err);
     unsigned (*answer)(struct exchange *exchange);
-    const char *what; /* for the index */
+    const char *what; /* for the index; NULL for parts of the page */
 };
 
 /* The route for a path and method; admin: on the admin listener. Where none fits: NULL, and
  * *path_known tells 405 from 404. */
 const struct route *routes_find(const char *path, unsigned method, bool admin, bool *path_known);
 
-/* The path as the table has it, or "other"; the method's name, or "other": literals. */
+/* The path as the table has it, "/ui/" for all parts of the page, or "other"; the method's name, or
+ * "other": literals. */
 const char *routes_name(const char *path);
 const char *routes_method_name(unsigned method);
 

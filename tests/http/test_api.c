@@ -403,12 +403,12 @@ static void the_model_is_described(void **state)
     client_free(&answer);
 }
 
-static void probes_version_and_index_answer(void **state)
+static void probes_and_version_answer(void **state)
 {
-    static const char *const paths[] = {"/healthz", "/readyz?from=probe", "/version", "/"};
-    static const char *const members[] = {"status", "status", "kernels", "routes"};
+    static const char *const paths[] = {"/healthz", "/readyz?from=probe", "/version"};
+    static const char *const members[] = {"status", "status", "kernels"};
     (void)state;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 3; i++) {
         struct answer answer = client_get(&shared, paths[i]);
         assert_int_equal(answer.status, 200);
         client_member(answer.json, members[i]);
@@ -418,8 +418,7 @@ static void probes_version_and_index_answer(void **state)
 
 static void head_gives_the_headers_of_get(void **state)
 {
-    static const char *const paths[] = {"/",       "/model",   "/healthz",
-                                        "/readyz", "/version", "/se-weights"};
+    static const char *const paths[] = {"/model", "/healthz", "/readyz", "/version", "/se-weights"};
     (void)state;
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
         struct answer get = client_get(&shared, paths[i]);
@@ -492,7 +491,7 @@ int main(void)
         cmocka_unit_test(an_image_may_be_posted_for_its_vector_alone),
         cmocka_unit_test(a_plain_resnet_answers_without_excitations),
         cmocka_unit_test(the_model_is_described),
-        cmocka_unit_test(probes_version_and_index_answer),
+        cmocka_unit_test(probes_and_version_answer),
         cmocka_unit_test(head_gives_the_headers_of_get),
         cmocka_unit_test(options_lists_the_methods),
         cmocka_unit_test(a_request_id_is_echoed_or_made),
