@@ -27,7 +27,11 @@ TOOLS := clang clang-format valgrind shellcheck curl
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
             -Wmissing-prototypes -Wcast-align -Wpointer-arith -Wwrite-strings -Wvla \
             -Wswitch-enum -Wformat=2 -Wno-sign-conversion
-HARDENING := -fstack-protector-strong -fPIE -fvisibility=hidden
+X86 := $(filter x86_64%,$(shell $(CC) -dumpmachine))
+# Shadow stack and indirect branch tracking where the CPU and kernel have them (CET).
+HARDENING := -fstack-protector-strong -fstack-clash-protection -fPIE -fvisibility=hidden \
+             $(if $(X86),-fcf-protection=full)
+LINK_x86 := -Wl,-z,ibt,-z,shstk
 BASE_FLAGS := -std=c17 -D_GNU_SOURCE -DSENETD_VERSION='"$(VERSION)"' \
               -DSENETD_WEIGHTS='"$(DEFAULT_WEIGHTS)"' -pthread -g -MMD -MP \
               $(WARNINGS) $(HARDENING) $(if $(CI),-Werror)
@@ -35,7 +39,7 @@ FLAGS_release := -O3 -fno-math-errno -D_FORTIFY_SOURCE=2
 FLAGS_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 FLAGS_tsan := -O1 -fsanitize=thread -fno-omit-frame-pointer
 FLAGS_valgrind := -O1
-LINK_release := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
+LINK_release := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(if $(X86),$(LINK_x86))
 LINK_asan := -fsanitize=address,undefined
 LINK_tsan := -fsanitize=thread
 LINK_valgrind :=
@@ -77,7 +81,7 @@ $(O)/server/%.o: server/%.c Makefile
 # Backends are the only files with an instruction set of their own; they are chosen at run time.
 # Contraction into fused multiply-adds is what they are for.
 # On other architectures than their own these files are empty.
-ifneq ($(filter x86_64%,$(shell $(CC) -dumpmachine)),)
+ifneq ($(X86),)
 $(O)/model/kernels_avx512.o: CFLAGS_ISA = -mavx512f -mfma -ffp-contract=fast
 $(O)/model/kernels_avx2.o: CFLAGS_ISA = -mavx2 -mfma -ffp-contract=fast
 endif
@@ -183,6 +187,12 @@ test-browser: deps
 	build/browser/bin/pip install -q playwright axe-playwright-python
 	build/browser/bin/python tests/browser/test_page.py --senetd $(O)/senetd --weights $(WEIGHTS) \
 	    $(if $(README),--readme deploy/page.jpg)
+
+# What the compiler and the linker were asked for, looked up in the program.
+.PHONY: check-hardening
+check-hardening: deps
+	@$(MAKE) --no-print-directory all
+	@tests/hardening.sh build/senetd
 
 # ---- the demo model's accuracy, through the daemon ---------------------------------------------
 

@@ -1,6 +1,7 @@
 /* safetensors.c - see safetensors.h.
  *
- * The file is mapped, its JSON header parsed by jansson (which rejects duplicate names), and each
+ * The file is read into memory, not mapped: who truncates a mapped file kills the process that
+ * reads it. Its JSON header is parsed by jansson (which rejects duplicate names), and each
  * entry checked: known dtype, shape of sane rank, offsets in range and of exactly the size that
  * shape and dtype ask for. Sorted by offset the tensors must then cover the data without overlap
  * or hole, as the format demands.
@@ -224,6 +225,23 @@ enum error_code safetensors_parse(const char *name, const uint8_t *bytes, size_t
     return parse(name, bytes, size, false, out, err);
 }
 
+static enum error_code read_all(int fd, const char *path, uint8_t *bytes, size_t size,
+                                struct error *err)
+{
+    for (size_t used = 0; used < size;) {
+        ssize_t got = read(fd, bytes + used, size - used);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return error_set(err, ERROR_IO, "%s: cannot read: %s", path, strerror(errno));
+        if (got == 0)
+            return error_set(err, ERROR_IO, "%s: has %zu bytes now, had %zu when it was opened",
+                             path, used, size);
+        used += (size_t)got;
+    }
+    return ERROR_NONE;
+}
+
 enum error_code safetensors_open(const char *path, struct safetensors **out, struct error *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -240,12 +258,19 @@ enum error_code safetensors_open(const char *path, struct safetensors **out, str
         return error_set(err, ERROR_WEIGHTS,
                          "%s: %zu bytes, too short for a safetensors header length", path, size);
     }
-    void *bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
-    int cause = errno;
+    /* Whole pages from the kernel, huge ones where it has them; touching small ones is slow. */
+    void *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (bytes == MAP_FAILED) {
+        close(fd);
+        return error_set(err, ERROR_MEMORY, "%s: no memory for its %zu bytes", path, size);
+    }
+    (void)madvise(bytes, size, MADV_HUGEPAGE);
+    enum error_code code = read_all(fd, path, bytes, size, err);
     close(fd);
-    if (bytes == MAP_FAILED)
-        return error_set(err, ERROR_IO, "%s: cannot map: %s", path, strerror(cause));
-    (void)madvise(bytes, size, MADV_WILLNEED);
+    if (code != ERROR_NONE) {
+        munmap(bytes, size);
+        return code;
+    }
     return parse(path, bytes, size, true, out, err);
 }
 

@@ -1,4 +1,4 @@
-/* safetensors.h - named tensors of a safetensors file (Hugging Face), read by mmap.
+/* safetensors.h - named tensors of a safetensors file (Hugging Face).
  *
  * Format: 8 bytes little-endian header length N, N bytes of JSON
  * {"name":{"dtype","shape","data_offsets":[begin,end]}, "__metadata__":{...}}, then the data, which

@@ -51,6 +51,16 @@
     SIZE(max_batch, "max-batch", 8, 1, 256, 1000, "N", "most images that a worker runs at once")   \
     SIZE(queue, "queue", 256, 1, 1000000, 1000, "N",                                               \
          "images that may wait before requests are refused with 503")                              \
+    SIZE(max_connections, "max-connections", 1000, 1, 100000, 1000, "N",                           \
+         "most connections; probes of health get in beyond them")                                  \
+    SIZE(max_connections_per_ip, "max-connections-per-ip", 0, 0, 100000, 1000, "N",                \
+         "most connections of one IPv4 address or IPv6 /64; 0: no limit")                          \
+    SIZE(header_timeout, "header-timeout", 10, 1, 3600, 1000, "S",                                 \
+         "seconds for a request's header, however it trickles in")                                 \
+    SIZE(idle_timeout, "idle-timeout", 10, 1, 3600, 1000, "S", "seconds between two requests")     \
+    SIZE(stall_timeout, "stall-timeout", 10, 1, 3600, 1000, "S",                                   \
+         "seconds in which a body, or the reading of an answer, must move at --min-rate")          \
+    SIZE(min_rate, "min-rate", 4096, 1, 1u << 30, 1024, "BYTES", "least bytes a second")           \
     CHOICE(log_format, "log-format", 0, "auto|text|json", "auto: text on a terminal")              \
     CHOICE(log_level, "log-level", 0, "info|warn|error", "info has a line for each request")       \
     CHOICE(server_timing, "server-timing", 1, "off|on", "the header with the times of each stage") \

@@ -11,7 +11,9 @@
  * resumes. Only on_completed frees an exchange; it cannot run while suspended.
  */
 #include "http.h"
+#include "connections.h"
 #include "exchange.h"
+#include "farewell.h"
 #include "framing.h"
 #include "inflate.h"
 #include "log.h"
@@ -23,21 +25,19 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <microhttpd.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_CONNECTIONS  1000
-#define IDLE_TIMEOUT_S   30
-#define CONNECTION_BYTES ((size_t)64 << 10) /* headers and one piece of a body */
-#define HARD_CEILING     2                  /* bodies are swallowed up to this many times the cap */
-#define UPLOAD_BUDGET    16 /* all bodies in memory together: this many times the cap */
+#define CONNECTION_BYTES  ((size_t)64 << 10) /* headers and one piece of a body */
+#define OTHER_DESCRIPTORS 256                /* both listeners, lingering sockets, files, pipes */
+#define HARD_CEILING      2  /* bodies are swallowed up to this many times the cap */
+#define UPLOAD_BUDGET     16 /* all bodies in memory together: this many times the cap */
 
 struct http {
     struct service *service;
@@ -47,14 +47,7 @@ struct http {
     bool exact_framing;   /* see framing.h; this version of the library is known */
     int quiesced_fd;      /* the listening socket once it accepts no more; else -1 */
     atomic_size_t active; /* requests that began and are not completed */
-    atomic_size_t silent; /* connections that have sent no request yet */
-};
-
-/* One connection; MHD keeps it as the socket's context. */
-struct peer {
-    char address[64];
-    bool spoke;
-    struct framing_target target; /* of the request that is being read */
+    struct connections *connections;
 };
 
 enum phase {
@@ -68,6 +61,7 @@ struct transfer {
     struct exchange exchange; /* first: routes see only this */
     struct http *http;
     struct MHD_Connection *connection;
+    struct connection *peer;
     enum phase phase;
     char *method, *path; /* for the log; owned */
     unsigned method_bit; /* enum method, 0 for one we do not know */
@@ -152,6 +146,7 @@ static enum MHD_Result send_answer(struct transfer *transfer, unsigned status)
     add_headers(transfer, response, status);
     transfer->phase = PHASE_ANSWERED;
     transfer->status = status;
+    connections_enter(transfer->http->connections, transfer->peer, CONNECTION_ANSWER);
     exchange_release_model(exchange);
     enum MHD_Result queued = MHD_queue_response(transfer->connection, status, response);
     MHD_destroy_response(response);
@@ -293,16 +288,16 @@ static bool is_refused(const struct transfer *transfer)
 }
 
 /* Whether to answer before the body comes: it must not be trusted, the client asked first, or it
- * would send more than we swallow. */
+ * would send more than is allowed. */
 static bool must_answer_now(struct transfer *transfer)
 {
     const struct framing *framing = &transfer->framing;
-    size_t ceiling = HARD_CEILING * transfer->http->service->config->max_body;
+    size_t cap = transfer->http->service->config->max_body;
     return is_refused(transfer) && (framing->status != 0 || framing->expects_continue ||
-                                    (framing->has_length && framing->length > ceiling));
+                                    (framing->has_length && framing->length > cap));
 }
 
-static struct peer *peer_of(struct MHD_Connection *connection)
+static struct connection *peer_of(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -313,26 +308,24 @@ static struct peer *peer_of(struct MHD_Connection *connection)
 static void *on_target(void *context, const char *uri, struct MHD_Connection *connection)
 {
     struct http *http = context;
-    struct peer *peer = peer_of(connection);
+    struct connection *peer = peer_of(connection);
     if (peer == NULL)
         return NULL;
     peer->target = framing_target(uri);
-    if (!peer->spoke) {
-        peer->spoke = true;
-        atomic_fetch_sub(&http->silent, 1);
-    }
+    connections_begin(http->connections, peer);
     return NULL;
 }
 
 static struct transfer *begin(struct http *http, struct MHD_Connection *connection,
                               const char *path, const char *method, const char *version)
 {
-    const struct peer *peer = peer_of(connection);
+    struct connection *peer = peer_of(connection);
     struct transfer *transfer = peer != NULL ? calloc(1, sizeof *transfer) : NULL;
     if (transfer == NULL)
         return NULL;
     transfer->http = http;
     transfer->connection = connection;
+    transfer->peer = peer;
     transfer->exchange.service = http->service;
     transfer->exchange.headers_ns = monotonic_ns();
     transfer->method = strdup(method);
@@ -353,8 +346,13 @@ static struct transfer *begin(struct http *http, struct MHD_Connection *connecti
     transfer->exchange.if_none_match = header(transfer, "If-None-Match");
     exchange_set_id(&transfer->exchange, header(transfer, "X-Request-Id"));
     exchange_set_trace(&transfer->exchange, header(transfer, "traceparent"));
+    bool room = connections_serve(http->connections, peer);
     if (!check_framing(transfer, &peer->target, method, version))
         return transfer;
+    if (!room && !routes_is_probe(path)) {
+        error_set(&transfer->refusal, ERROR_OVERLOADED, "all connections are busy");
+        return transfer;
+    }
     find_route(transfer);
     if (http->admin && header(transfer, "Origin") != NULL && !is_refused(transfer)) {
         transfer->refused_status = 403; /* a page in a browser of this machine */
@@ -375,14 +373,23 @@ static struct transfer *begin(struct http *http, struct MHD_Connection *connecti
 
 /* ---- the body -------------------------------------------------------------------------------- */
 
-/* A piece of the body. MHD_NO ends the connection: past the hard ceiling no answer can be sent. */
+/* A piece of the body. Past the hard ceiling the connection ends; the library lets nobody answer
+ * in the middle of a body. */
 static enum MHD_Result take_piece(struct transfer *transfer, const char *data, size_t size)
 {
     struct exchange *exchange = &transfer->exchange;
     size_t ceiling = HARD_CEILING * transfer->http->service->config->max_body;
     transfer->received += size;
-    if (transfer->received > ceiling)
+    connections_received(transfer->peer, size);
+    if (transfer->received > ceiling) {
+        error_set(&transfer->refusal, ERROR_TOO_LARGE, "the body has more than %zu bytes",
+                  ceiling / HARD_CEILING);
+        farewell_send(transfer->peer->fd, 413, error_name(ERROR_TOO_LARGE),
+                      transfer->refusal.message, exchange->id);
+        transfer->peer->told = 413;
+        transfer->peer->lingers = true;
         return MHD_NO;
+    }
     if (is_refused(transfer) || exchange->route == NULL || exchange->route->receive == NULL)
         return MHD_YES; /* nobody wants it */
     struct body_budget *budget = &transfer->http->budget;
@@ -400,6 +407,13 @@ static void on_done(struct job *job)
     MHD_resume_connection(transfer->connection);
 }
 
+/* On a thread of the connections: nobody waits for the job any more. */
+static void on_gone(void *context)
+{
+    struct transfer *transfer = context;
+    batch_abandon(transfer->exchange.model->batch, transfer->exchange.job);
+}
+
 static enum MHD_Result compute(struct transfer *transfer)
 {
     struct exchange *exchange = &transfer->exchange;
@@ -413,7 +427,9 @@ static enum MHD_Result compute(struct transfer *transfer)
     exchange->job->priority = exchange->priority;
     transfer->phase = PHASE_COMPUTING;
     MHD_suspend_connection(transfer->connection);
-    if (batch_submit(exchange->model->batch, exchange->job, &transfer->refusal) != ERROR_NONE)
+    if (batch_submit(exchange->model->batch, exchange->job, &transfer->refusal) == ERROR_NONE)
+        connections_wait(transfer->http->connections, transfer->peer, on_gone, transfer);
+    else
         MHD_resume_connection(transfer->connection);
     return MHD_YES;
 }
@@ -447,7 +463,8 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
         *state = transfer = begin(context, connection, path, method, version);
         if (transfer == NULL)
             return MHD_NO;
-        return must_answer_now(transfer) ? send_refusal(transfer) : MHD_YES;
+        transfer->peer->lingers = must_answer_now(transfer);
+        return transfer->peer->lingers ? send_refusal(transfer) : MHD_YES;
     }
     switch (transfer->phase) {
     case PHASE_RECEIVING:
@@ -469,17 +486,17 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 
 static void log_request(const struct transfer *transfer, bool complete)
 {
-    const struct peer *peer = peer_of(transfer->connection);
+    const struct connection *peer = transfer->peer;
     const struct job *job = transfer->exchange.job;
     struct reply_times times = {0};
     if (job != NULL)
         times = reply_sum_times(job->images, job->count);
     log_access(&(struct log_access){
-        .client = peer != NULL ? peer->address : "-",
+        .client = peer->address,
         .method = transfer->method,
         .path = transfer->path,
         .id = transfer->exchange.id,
-        .status = complete ? transfer->status : 0,
+        .status = complete ? transfer->status : peer->told,
         .bytes_in = transfer->received,
         .bytes_out = transfer->method_bit == METHOD_HEAD ? 0 : transfer->answer_bytes,
         .images = transfer->exchange.upload.count,
@@ -501,7 +518,10 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     (void)connection;
     if (transfer == NULL)
         return;
+    connections_enter(http->connections, transfer->peer, CONNECTION_IDLE);
     log_request(transfer, how == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+    if (transfer->status == 0)
+        transfer->status = transfer->peer->told;
     if (transfer->status != 0)
         metrics_request(http->service->metrics, routes_name(transfer->path),
                         routes_method_name(transfer->method_bit), transfer->status,
@@ -517,40 +537,67 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     atomic_fetch_sub(&http->active, 1);
 }
 
-static void name_peer(struct MHD_Connection *connection, char *out, size_t size)
+static enum MHD_Result on_client(void *context, const struct sockaddr *address, socklen_t size)
 {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    const struct sockaddr *address = info != NULL ? info->client_addr : NULL;
-    socklen_t length = address != NULL && address->sa_family == AF_INET6
-                           ? (socklen_t)sizeof(struct sockaddr_in6)
-                           : (socklen_t)sizeof(struct sockaddr_in);
-    if (address == NULL ||
-        getnameinfo(address, length, out, (socklen_t)size, NULL, 0, NI_NUMERICHOST) != 0)
-        snprintf(out, size, "-");
+    struct http *http = context;
+    (void)size;
+    return connections_admit(http->connections, address) ? MHD_YES : MHD_NO;
 }
 
 static void on_connection(void *context, struct MHD_Connection *connection, void **socket_context,
                           enum MHD_ConnectionNotificationCode what)
 {
     struct http *http = context;
-    struct peer *peer = *socket_context;
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-        peer = calloc(1, sizeof *peer);
-        if (peer != NULL) {
-            name_peer(connection, peer->address, sizeof peer->address);
-            atomic_fetch_add(&http->silent, 1);
-        }
-        *socket_context = peer;
-    } else if (peer != NULL) {
-        if (!peer->spoke)
-            atomic_fetch_sub(&http->silent, 1);
-        free(peer);
+        int fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        *socket_context = connections_open(
+            http->connections, fd,
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr);
+    } else if (*socket_context != NULL) {
+        connections_close(http->connections, *socket_context);
         *socket_context = NULL;
     }
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
+
+static struct connections_limits limits_of(const struct config *config)
+{
+    const int64_t second_ns = 1000000000;
+    return (struct connections_limits){
+        .most = config->max_connections,
+        .most_per_address = config->max_connections_per_ip,
+        .header_ns = (int64_t)config->header_timeout * second_ns,
+        .idle_ns = (int64_t)config->idle_timeout * second_ns,
+        .stall_ns = (int64_t)config->stall_timeout * second_ns,
+        .min_rate = config->min_rate,
+    };
+}
+
+/* The usual soft limit is 1024 descriptors. */
+static void allow_descriptors(size_t sockets)
+{
+    struct rlimit limit;
+    rlim_t needed = sockets + OTHER_DESCRIPTORS;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed)
+        return;
+    limit.rlim_cur = limit.rlim_max < needed ? limit.rlim_max : needed;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < needed)
+        log_warn("listen", "%zu descriptors are allowed, --max-connections asks for %zu",
+                 (size_t)limit.rlim_cur, (size_t)needed);
+}
+
+/* NULL with errno. The library's own timeout stays off; see connections.h. */
+static struct MHD_Daemon *start_daemon(struct http *http, int listen_fd, size_t sockets)
+{
+    return MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, 0, on_client, http,
+        on_request, http, MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+        MHD_OPTION_URI_LOG_CALLBACK, on_target, http, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)sockets, MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        CONNECTION_BYTES, MHD_OPTION_END);
+}
 
 enum error_code http_start(struct service *service, const struct listener *listener, bool admin,
                            struct http **out, struct error *err)
@@ -568,17 +615,16 @@ enum error_code http_start(struct service *service, const struct listener *liste
     http->budget.most = service->config->queue_bytes > 0
                             ? service->config->queue_bytes
                             : UPLOAD_BUDGET * service->config->max_body;
-    http->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, 0, NULL, NULL,
-        on_request, http, MHD_OPTION_LISTEN_SOCKET, listener->fd, MHD_OPTION_NOTIFY_COMPLETED,
-        on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
-        MHD_OPTION_URI_LOG_CALLBACK, on_target, http, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES, MHD_OPTION_END);
+    const struct connections_limits limits = limits_of(service->config);
+    allow_descriptors(limits.most + CONNECTIONS_RESERVE);
+    if (connections_start(&limits, &http->connections, err) == ERROR_NONE)
+        http->daemon = start_daemon(http, listener->fd, limits.most + CONNECTIONS_RESERVE);
     if (http->daemon == NULL) {
+        error_set(err, ERROR_IO, "cannot start the HTTP server: %s", strerror(errno));
+        connections_stop(http->connections);
         close(listener->fd);
         free(http);
-        return error_set(err, ERROR_IO, "cannot start the HTTP server: %s", strerror(errno));
+        return err->code;
     }
     *out = http;
     return ERROR_NONE;
@@ -607,7 +653,7 @@ void http_wait_idle(struct http *http, unsigned seconds)
     int64_t begin = monotonic_ns(), second = 1000000000;
     for (;;) {
         int64_t waited = monotonic_ns() - begin;
-        bool silent = atomic_load(&http->silent) > 0 && waited < second;
+        bool silent = connections_silent(http->connections) > 0 && waited < second;
         if ((atomic_load(&http->active) == 0 && !silent) || waited >= seconds * second)
             return;
         pause_ms(10);
@@ -619,6 +665,7 @@ void http_stop(struct http *http)
     if (http == NULL)
         return;
     MHD_stop_daemon(http->daemon);
+    connections_stop(http->connections);
     if (http->quiesced_fd >= 0)
         close(http->quiesced_fd);
     free(http);

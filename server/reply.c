@@ -46,7 +46,7 @@ unsigned reply_status(enum error_code code)
     return 500;
 }
 
-static const char *status_title(unsigned status)
+const char *reply_title(unsigned status)
 {
     switch (status) {
     case 400:
@@ -90,7 +90,7 @@ void reply_problem(struct writer *w, unsigned status, const char *name, const ch
     writer_open(w, '{');
     writer_key(w, "type");
     writer_format(w, "\"urn:senetd:problem:%s\"", name);
-    writer_key_string(w, "title", status_title(status));
+    writer_key_string(w, "title", reply_title(status));
     writer_key_integer(w, "status", status);
     writer_key_string(w, "detail", detail);
     if (id != NULL)

@@ -36,6 +36,9 @@ struct selection {
 
 unsigned reply_status(enum error_code code);
 
+/* The reason phrase of a status that this server gives. */
+const char *reply_title(unsigned status);
+
 /* A problem object of RFC 9457. name is that of the type, as error_name gives it; id is the
  * request's, or NULL. */
 void reply_problem(struct writer *w, unsigned status, const char *name, const char *detail,

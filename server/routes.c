@@ -358,6 +358,16 @@ const char *routes_method_name(unsigned method)
     return "other";
 }
 
+bool routes_is_probe(const char *path)
+{
+    static const char *const probes[] = {"/healthz", "/readyz", "/v2/health/live",
+                                         "/v2/health/ready"};
+    for (size_t i = 0; i < sizeof probes / sizeof probes[0]; i++)
+        if (strcmp(path, probes[i]) == 0)
+            return true;
+    return false;
+}
+
 void routes_allow(const char *path, bool admin, char out[ROUTES_ALLOW_BYTES])
 {
     unsigned set = 0;

@@ -44,6 +44,9 @@ const char *routes_method_name(unsigned method);
 /* The value of the Allow header for a known path, or for all paths together ("*"). */
 void routes_allow(const char *path, bool admin, char out[ROUTES_ALLOW_BYTES]);
 
+/* Whether the path is for probes of health: they are answered when all connections are busy. */
+bool routes_is_probe(const char *path);
+
 /* Fills the exchange with a problem and returns its status. */
 unsigned routes_problem(struct exchange *exchange, const struct error *err);
 

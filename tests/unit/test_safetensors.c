@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -199,12 +200,42 @@ static void test_not_finite(void **state)
     expect_words(&err, (const char *const[]){"element 1 is infinite"}, 1);
 }
 
+/* Its bytes are the reader's own once it is open. */
+static void test_truncated_while_open(void **state)
+{
+    enum { COUNT = 100000 }; /* many pages */
+    static const char header[] =
+        "{\"a\":{\"dtype\":\"U8\",\"shape\":[100000],\"data_offsets\":[0,100000]}}";
+    char path[] = "/tmp/senetd-test-XXXXXX";
+    size_t size;
+    struct safetensors *file;
+    struct error err = {0};
+    (void)state;
+    uint8_t *bytes = tensor_file_raw(header, COUNT, &size);
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, bytes, size), (ssize_t)size);
+    assert_int_equal(safetensors_open(path, &file, &err), ERROR_NONE);
+    assert_int_equal(ftruncate(fd, 0), 0);
+    const struct tensor *tensor = safetensors_find(file, "a");
+    for (size_t i = 0; i < COUNT; i++)
+        assert_int_equal(tensor->data[i], 0x3c);
+    safetensors_close(file);
+    close(fd);
+    unlink(path);
+    free(bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_faults),    cmocka_unit_test(test_header_length),
-        cmocka_unit_test(test_truncated), cmocka_unit_test(test_right),
-        cmocka_unit_test(test_widening),  cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_header_length),
+        cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_right),
+        cmocka_unit_test(test_widening),
+        cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_truncated_while_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
