@@ -90,15 +90,24 @@ static int is_over(const struct job *job, void *context)
     return 0;
 }
 
-static void drop(struct batch *batch, struct batch_image *image, bool cancelled)
+/* Says why, and counts the image as waiting no longer. The mutex is held. */
+static void drop(struct batch *batch, struct batch_image *image)
 {
-    if (cancelled)
+    batch->waiting--;
+    if (batch->cancelled)
         error_set(&image->error, ERROR_DRAINING, "the server is shutting down");
     else if (image->job->abandoned)
         error_set(&image->error, ERROR_ABANDONED, "the client went away");
     else
         error_set(&image->error, ERROR_DEADLINE, "the time was over before it was computed");
-    finish(batch, image);
+}
+
+static void finish_all(struct batch *batch, struct batch_image *image)
+{
+    for (struct batch_image *next; image != NULL; image = next) {
+        next = image->next;
+        finish(batch, image);
+    }
 }
 
 /* Drops what is over. Called and left with the mutex held, which is let go meanwhile if there is
@@ -106,28 +115,22 @@ static void drop(struct batch *batch, struct batch_image *image, bool cancelled)
 static int64_t sweep(struct batch *batch)
 {
     struct sweep sweep = {batch, monotonic_ns(), INT64_MAX};
-    struct batch_image *image, *next;
-    bool cancelled = batch->cancelled;
-    if (batch->limited == 0 && !cancelled)
+    if (batch->limited == 0 && !batch->cancelled)
         return INT64_MAX;
     struct batch_image *ready = turns_remove(&batch->ready, is_over, &sweep);
     struct batch_image *encoded = turns_remove(&batch->encoded, is_over, &sweep);
     if (ready == NULL && encoded == NULL)
         return sweep.nearest_ns;
-    for (image = ready; image != NULL; image = image->next, batch->waiting--)
+    for (struct batch_image *image = ready; image != NULL; image = image->next) {
         batch->free_slots[batch->free_count++] = image->input;
-    for (image = encoded; image != NULL; image = image->next)
-        batch->waiting--;
+        drop(batch, image);
+    }
+    for (struct batch_image *image = encoded; image != NULL; image = image->next)
+        drop(batch, image);
     pthread_cond_broadcast(&batch->encoded_or_slot);
     pthread_mutex_unlock(&batch->mutex);
-    for (image = ready; image != NULL; image = next) {
-        next = image->next;
-        drop(batch, image, cancelled);
-    }
-    for (image = encoded; image != NULL; image = next) {
-        next = image->next;
-        drop(batch, image, cancelled);
-    }
+    finish_all(batch, ready);
+    finish_all(batch, encoded);
     pthread_mutex_lock(&batch->mutex);
     return sweep.nearest_ns;
 }
