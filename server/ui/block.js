@@ -79,7 +79,9 @@ function ablationChart(effects, layer, label, choose) {
         .attr('height', (e) => Math.max(1, Math.abs(y(e.change) - y(0))))
         .append('title').text((e) => `${e.name}: ${formatSigned(100 * e.change)} points`);
       d3.select(plot.node().parentNode).selectAll('.axis .tick text').filter((d) =>
-        typeof d === 'string').text(shortName).attr('class', 'small');
+        typeof d === 'string').text(shortName).attr('class', 'small')
+        .attr('transform', 'rotate(-90)').attr('text-anchor', 'end').attr('x', -6).attr('y', 0)
+        .attr('dy', '0.32em');
     },
   });
 }
