@@ -51,6 +51,10 @@
     SIZE(max_batch, "max-batch", 8, 1, 256, 1000, "N", "most images that a worker runs at once")   \
     SIZE(queue, "queue", 256, 1, 1000000, 1000, "N",                                               \
          "images that may wait before requests are refused with 503")                              \
+    TEXT(api_key_file, "api-key-file", NULL, "PATH",                                               \
+         "keys, one a line; all but probes of health must show one")                               \
+    TEXT(cors_origin, "cors-origin", NULL, "ORIGIN",                                               \
+         "whose pages may use the service, https://example.org, or * for all; default: none")      \
     SIZE(max_connections, "max-connections", 1000, 1, 100000, 1000, "N",                           \
          "most connections; probes of health get in beyond them")                                  \
     SIZE(max_connections_per_ip, "max-connections-per-ip", 0, 0, 100000, 1000, "N",                \

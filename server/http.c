@@ -16,6 +16,7 @@
 #include "farewell.h"
 #include "framing.h"
 #include "inflate.h"
+#include "keys.h"
 #include "log.h"
 #include "metrics.h"
 #include "monotonic.h"
@@ -81,6 +82,32 @@ static const char *header(struct transfer *transfer, const char *name)
 
 /* ---- the answer ------------------------------------------------------------------------------ */
 
+/* Lets pages of the configured origin use the service; without one no page may. */
+static void add_cors_headers(struct transfer *transfer, struct MHD_Response *response)
+{
+    const char *allowed = transfer->http->service->config->cors_origin;
+    const char *origin = header(transfer, "Origin");
+    if (allowed == NULL || origin == NULL || transfer->http->admin)
+        return;
+    bool any = strcmp(allowed, "*") == 0;
+    if (!any)
+        MHD_add_response_header(response, "Vary", "Origin");
+    if (!any && strcmp(allowed, origin) != 0)
+        return;
+    MHD_add_response_header(response, "Access-Control-Allow-Origin", allowed);
+    MHD_add_response_header(response, "Access-Control-Expose-Headers",
+                            "X-Request-Id, Server-Timing, Retry-After");
+    if (header(transfer, "Access-Control-Request-Method") == NULL)
+        return;
+    char allow[ROUTES_ALLOW_BYTES];
+    routes_allow(transfer->path, false, allow);
+    MHD_add_response_header(response, "Access-Control-Allow-Methods", allow);
+    MHD_add_response_header(response, "Access-Control-Allow-Headers",
+                            "Authorization, Content-Type, Priority, X-API-Key, X-Request-Id, "
+                            "X-Request-Timeout-Ms");
+    MHD_add_response_header(response, "Access-Control-Max-Age", "600");
+}
+
 static void add_headers(struct transfer *transfer, struct MHD_Response *response, unsigned status)
 {
     struct exchange *exchange = &transfer->exchange;
@@ -97,6 +124,9 @@ static void add_headers(struct transfer *transfer, struct MHD_Response *response
         routes_allow(transfer->path, transfer->http->admin, allow);
         MHD_add_response_header(response, "Allow", allow);
     }
+    if (status == 401)
+        MHD_add_response_header(response, "WWW-Authenticate", "Bearer realm=\"senetd\"");
+    add_cors_headers(transfer, response);
     if (exchange->retry_after > 0) {
         char seconds[16];
         snprintf(seconds, sizeof seconds, "%u", exchange->retry_after);
@@ -162,6 +192,8 @@ static enum MHD_Result send_problem(struct transfer *transfer, const struct erro
 static const char *refusal_name(unsigned status)
 {
     switch (status) {
+    case 401:
+        return "unauthorized";
     case 403:
         return "forbidden";
     case 405:
@@ -270,7 +302,8 @@ static void check_length(struct transfer *transfer)
 {
     size_t cap = transfer->http->service->config->max_body;
     const struct route *route = transfer->exchange.route;
-    bool uploads = route != NULL && route->receive != NULL;
+    bool uploads =
+        route != NULL && route->receive != NULL && transfer->method_bit != METHOD_OPTIONS;
     const struct framing *framing = &transfer->framing;
     if (framing->has_length && framing->length > cap) {
         error_set(&transfer->refusal, ERROR_TOO_LARGE,
@@ -293,7 +326,8 @@ static bool must_answer_now(struct transfer *transfer)
 {
     const struct framing *framing = &transfer->framing;
     size_t cap = transfer->http->service->config->max_body;
-    return is_refused(transfer) && (framing->status != 0 || framing->expects_continue ||
+    bool stranger = transfer->refused_status == 401 && (framing->chunked || framing->length > 0);
+    return is_refused(transfer) && (framing->status != 0 || framing->expects_continue || stranger ||
                                     (framing->has_length && framing->length > cap));
 }
 
@@ -314,6 +348,15 @@ static void *on_target(void *context, const char *uri, struct MHD_Connection *co
     peer->target = framing_target(uri);
     connections_begin(http->connections, peer);
     return NULL;
+}
+
+/* Probes of health and a browser's preflight show none. */
+static bool has_key(struct transfer *transfer)
+{
+    const struct keys *keys = transfer->http->service->keys;
+    return keys == NULL || routes_is_probe(transfer->path) ||
+           transfer->method_bit == METHOD_OPTIONS ||
+           keys_accept(keys, header(transfer, "Authorization"), header(transfer, "X-API-Key"));
 }
 
 static struct transfer *begin(struct http *http, struct MHD_Connection *connection,
@@ -351,6 +394,12 @@ static struct transfer *begin(struct http *http, struct MHD_Connection *connecti
         return transfer;
     if (!room && !routes_is_probe(path)) {
         error_set(&transfer->refusal, ERROR_OVERLOADED, "all connections are busy");
+        return transfer;
+    }
+    if (!has_key(transfer)) {
+        transfer->refused_status = 401;
+        error_set(&transfer->refusal, ERROR_USAGE,
+                  "expected an API key: Authorization: Bearer KEY, or X-API-Key: KEY");
         return transfer;
     }
     find_route(transfer);

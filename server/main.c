@@ -12,6 +12,7 @@
 #include "describe.h"
 #include "health.h"
 #include "http.h"
+#include "keys.h"
 #include "listener.h"
 #include "log.h"
 #include "metrics.h"
@@ -184,6 +185,8 @@ static enum error_code serve(const struct config *config, struct error *err)
     TRY(catch_signals(err));
     TRY(metrics_new(&service->metrics, err));
     enum error_code code = v2_stats_new(&service->v2_stats, err);
+    if (code == ERROR_NONE && config->api_key_file != NULL)
+        code = keys_load(config->api_key_file, &service->keys, err);
     if (code == ERROR_NONE)
         code = models_new(config, &service->models, err);
     if (code == ERROR_NONE)
@@ -209,6 +212,7 @@ static enum error_code serve(const struct config *config, struct error *err)
     watchdog_stop(daemon.watchdog);
     models_free(service->models);
     v2_stats_free(service->v2_stats);
+    keys_free(service->keys);
     metrics_free(service->metrics);
     end_watch(&watch);
     if (code == ERROR_NONE)

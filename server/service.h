@@ -17,6 +17,7 @@ enum service_state {
     SERVICE_DRAINING, /* no more new connections; what was accepted is answered */
 };
 
+struct keys;
 struct metrics;
 struct v2_stats;
 
@@ -24,6 +25,7 @@ struct service {
     const struct config *config;
     struct metrics *metrics; /* the HTTP thread's alone */
     struct models *models;
+    struct keys *keys;       /* NULL: everyone may */
     atomic_size_t explanations; /* in flight */
     struct v2_stats *v2_stats;  /* likewise */
     _Atomic(enum service_state) state;

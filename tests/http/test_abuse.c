@@ -68,6 +68,19 @@ static void check_alive(void)
     client_free(&got);
 }
 
+/* Once it has found out about clients that left, of which there were more than it may serve. */
+static void wait_alive(void)
+{
+    struct answer got = client_post(&shared, "/classify", picture.bytes, picture.size);
+    for (int i = 0; i < 600 && got.status != 200; i++) {
+        client_free(&got);
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+        got = client_post(&shared, "/classify", picture.bytes, picture.size);
+    }
+    assert_int_equal(got.status, 200);
+    client_free(&got);
+}
+
 static void send_text(int fd, const char *text)
 {
     raw_send(fd, text, strlen(text));
@@ -402,7 +415,7 @@ static void broken_connections_do_no_harm(void **state)
                        sizeof(struct linger));
         close(fd);
     }
-    check_alive();
+    wait_alive();
 }
 
 /* Without descriptors the daemon waits, and goes on when there are some again. */
@@ -432,6 +445,86 @@ static void a_lack_of_descriptors_is_survived(void **state)
     daemon_stop(&daemon);
 }
 
+/* ---- who may --------------------------------------------------------------------------------- */
+
+#define KEY "0123456789abcdef-second"
+
+static void a_key_is_asked_for(void **state)
+{
+    static const struct {
+        const char *method, *path, *header;
+        long status;
+    } cases[] = {
+        {NULL, "/version", NULL, 401},
+        {NULL, "/nothing", NULL, 401},
+        {NULL, "/version", "Authorization: Bearer " KEY, 200},
+        {NULL, "/version", "authorization: bearer  " KEY, 200},
+        {NULL, "/version", "X-API-Key: " KEY, 200},
+        {NULL, "/version", "X-API-Key: 0123456789abcdef-first", 200},
+        {NULL, "/version", "X-API-Key: " KEY "x", 401},
+        {NULL, "/version", "X-API-Key: 0123456789abcdef", 401},
+        {NULL, "/version", "Authorization: Basic " KEY, 401},
+        {NULL, "/version", "Authorization: Bearer", 401},
+        {NULL, "/healthz", NULL, 200},
+        {NULL, "/readyz", NULL, 200},
+        {"OPTIONS", "/version", NULL, 204},
+    };
+    char path[] = "/tmp/senetd-keys-XXXXXX";
+    static const char keys[] = "# ours\n0123456789abcdef-first\n\n  " KEY "  \n";
+    int fd = mkstemp(path);
+    struct daemon daemon;
+    (void)state;
+    assert_true(fd >= 0 && write(fd, keys, sizeof keys - 1) == (ssize_t)sizeof keys - 1);
+    close(fd);
+    daemon_start(&daemon, (const char *const[]){"--api-key-file", path, NULL});
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct answer got = client_send(&daemon, &(struct request){.method = cases[i].method,
+                                                                   .path = cases[i].path,
+                                                                   .header = cases[i].header});
+        if (got.status != cases[i].status)
+            fail_msg("case %zu gave %ld", i, got.status);
+        if (got.status == 401) {
+            client_check_problem(&got, 401, "API key");
+            assert_non_null(client_header(&got, "WWW-Authenticate"));
+        }
+        client_free(&got);
+    }
+    /* A stranger's body is not read. */
+    static const char text[] =
+        "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\nabc";
+    assert_true(raw_talk(&daemon, text, sizeof text - 1, answer, sizeof answer));
+    assert_int_equal(raw_status(answer), 401);
+    daemon_stop(&daemon);
+    unlink(path);
+}
+
+static void pages_of_one_origin_may(void **state)
+{
+    static const char ours[] = "Origin: https://example.org";
+    struct daemon daemon;
+    (void)state;
+    struct answer got = client_send(&shared, &(struct request){.path = "/version", .header = ours});
+    assert_int_equal(got.status, 200);
+    assert_null(client_header(&got, "Access-Control-Allow-Origin"));
+    client_free(&got);
+    daemon_start(&daemon, (const char *const[]){"--cors-origin", "https://example.org", NULL});
+    got = client_send(&daemon, &(struct request){.path = "/version", .header = ours});
+    assert_string_equal(client_header(&got, "Access-Control-Allow-Origin"), "https://example.org");
+    assert_string_equal(client_header(&got, "Vary"), "Origin");
+    client_free(&got);
+    got =
+        client_send(&daemon, &(struct request){.path = "/version", .header = "Origin: https://x"});
+    assert_null(client_header(&got, "Access-Control-Allow-Origin"));
+    client_free(&got);
+    static const char preflight[] =
+        "OPTIONS /classify HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        "Origin: https://example.org\r\nAccess-Control-Request-Method: POST\r\n\r\n";
+    assert_true(raw_talk(&daemon, preflight, sizeof preflight - 1, answer, sizeof answer));
+    assert_int_equal(raw_status(answer), 204);
+    assert_non_null(strstr(answer, "Access-Control-Allow-Methods: POST"));
+    daemon_stop(&daemon);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -449,6 +542,8 @@ int main(void)
         cmocka_unit_test(giant_forms_are_refused),
         cmocka_unit_test(broken_connections_do_no_harm),
         cmocka_unit_test(a_lack_of_descriptors_is_survived),
+        cmocka_unit_test(a_key_is_asked_for),
+        cmocka_unit_test(pages_of_one_origin_may),
     };
     return cmocka_run_group_tests(tests, start_all, stop_all);
 }
