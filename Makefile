@@ -89,6 +89,7 @@ $(O)/model/kernels_neon.o: CFLAGS_ISA = -ffp-contract=fast
 
 # The assembler includes the label table; make has to know.
 $(O)/model/labels.o: weights/imagenet1k_labels.tsv
+$(O)/server/openapi.o: server/openapi.json
 
 # ---- the page: server/ui and d3 as Debian packages it, gathered, gzipped and built in -------------
 
@@ -193,6 +194,15 @@ test-browser: deps
 check-hardening: deps
 	@$(MAKE) --no-print-directory all
 	@tests/hardening.sh build/senetd
+
+# The running daemon against server/openapi.json, by schemathesis.
+.PHONY: test-openapi
+test-openapi: deps
+	@$(MAKE) --no-print-directory deps PACKAGES=python3-venv
+	@$(MAKE) --no-print-directory all
+	test -d build/openapi || python3 -m venv build/openapi
+	build/openapi/bin/pip install -q schemathesis
+	build/openapi/bin/python tests/v2/test_openapi.py $(O)/senetd
 
 # ---- the demo model's accuracy, through the daemon ---------------------------------------------
 

@@ -3,6 +3,7 @@
 #include "describe.h"
 #include "log.h"
 #include "metrics.h"
+#include "openapi.h"
 #include "page.h"
 #include "photos.h"
 #include "reply.h"
@@ -240,6 +241,7 @@ static const struct route routes[] = {
     {"/metrics", METHOD_GET, false, NULL, get_metrics, "counters in Prometheus' text format"},
     {"/v2/repository/models/{m}/load", METHOD_POST | METHOD_ADMIN, true, NULL, post_load,
      "loads the model's weights anew"},
+    {"/openapi.json", METHOD_GET, false, NULL, openapi_answer, "OpenAPI description of all this"},
     {"/version", METHOD_GET, false, NULL, get_version, "program, compiler, kernels"},
 /* Last, and "/" a second time, which the row above hides. */
 #define PAGE_ROUTE(symbol, path, file, type) {path, METHOD_GET, false, NULL, page_answer, NULL},

@@ -18,7 +18,7 @@ struct batch_size {
 };
 
 struct model_stats {
-    struct duration success, fail, queue, input, infer, output;
+    struct duration success, fail, queue, input, infer, output, hit, miss;
     double images, runs;
     int64_t last_ms; /* since the epoch */
     struct batch_size sizes[MOST_BATCH + 1];
@@ -53,6 +53,13 @@ static void add(struct duration *duration, double count, double ns)
 
 static void add_image(struct model_stats *stats, const struct batch_image *image, double output_ns)
 {
+    stats->images++;
+    if (image->cache == CACHE_HIT) { /* found, not computed */
+        add(&stats->hit, 1, (double)image->queue_ns);
+        return;
+    }
+    if (image->cache == CACHE_MISS)
+        add(&stats->miss, 1, 0);
     double share = 1 / (double)image->batch_size; /* of the run that carried it */
     double input_ns = (double)(image->decode_ns + image->preprocess_ns);
     double infer_ns = (double)image->inference_ns * share;
@@ -64,7 +71,6 @@ static void add_image(struct model_stats *stats, const struct batch_image *image
     add(&stats->sizes[size].input, share, input_ns);
     add(&stats->sizes[size].infer, share, infer_ns);
     add(&stats->sizes[size].output, share, output_ns);
-    stats->images++;
     stats->runs += share;
 }
 
@@ -117,7 +123,6 @@ static void write_batches(struct writer *w, const struct model_stats *stats)
 
 void v2_stats_write(struct v2_stats *stats, const struct v2_model *model, struct writer *out)
 {
-    static const struct duration none = {0}; /* answers are not cached here */
     char name[V2_MODEL_NAME_BYTES];
     v2_model_name(model, name);
     pthread_mutex_lock(&stats->mutex);
@@ -137,8 +142,8 @@ void v2_stats_write(struct v2_stats *stats, const struct v2_model *model, struct
     write_duration(out, "compute_input", &of->input);
     write_duration(out, "compute_infer", &of->infer);
     write_duration(out, "compute_output", &of->output);
-    write_duration(out, "cache_hit", &none);
-    write_duration(out, "cache_miss", &none);
+    write_duration(out, "cache_hit", &of->hit);
+    write_duration(out, "cache_miss", &of->miss);
     writer_close(out, '}');
     write_batches(out, of);
     writer_close(out, '}');

@@ -275,6 +275,18 @@ static void metadata_tells_of_server_and_models(void **state)
     client_free(&answer);
 }
 
+static void the_description_names_every_infer_path(void **state)
+{
+    (void)state;
+    struct answer answer = client_get(&shared, "/openapi.json");
+    check_ok(&answer);
+    assert_string_equal(client_header(&answer, "Content-Type"), "application/json");
+    const json_t *paths = client_member(answer.json, "paths");
+    client_member(paths, "/v2/models/{model}/infer");
+    client_member(paths, "/v2/models/{model}/versions/{version}/infer");
+    client_free(&answer);
+}
+
 static void health_has_status_and_body(void **state)
 {
     static const char *const bodies[][2] = {
@@ -825,6 +837,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(metadata_tells_of_server_and_models),
+        cmocka_unit_test(the_description_names_every_infer_path),
         cmocka_unit_test(health_has_status_and_body),
         cmocka_unit_test(the_configuration_is_what_image_client_needs),
         cmocka_unit_test(the_index_lists_both_models_and_control_is_refused),
