@@ -117,8 +117,9 @@ $(K8S)/ready: deploy/deploy.mk
 DEB := build/deb
 comma := ,
 space := $(subst ,, )
-# Libraries alone; not what the tests and the tools need.
-BUILD_DEPENDS = pkg-config $(filter-out libcurl4-openssl-dev libcmocka-dev,$(filter %-dev,$(PACKAGES)))
+# Without what only the tests need, and what every Debian build has.
+BUILD_DEPENDS = $(filter-out build-essential ca-certificates bash-completion curl \
+                  libcurl4-openssl-dev libcmocka-dev,$(PACKAGES))
 .PHONY: deb
 deb: deps
 	@$(MAKE) --no-print-directory deps PACKAGES="debhelper dpkg-dev lintian systemd"
