@@ -20,6 +20,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "monotonic.h"
+#include "page.h"
 #include "reply.h"
 #include "routes.h"
 
@@ -354,7 +355,7 @@ static void *on_target(void *context, const char *uri, struct MHD_Connection *co
 static bool has_key(struct transfer *transfer)
 {
     const struct keys *keys = transfer->http->service->keys;
-    return keys == NULL || routes_is_probe(transfer->path) ||
+    return keys == NULL || routes_is_probe(transfer->path) || page_is_part(transfer->path) ||
            transfer->method_bit == METHOD_OPTIONS ||
            keys_accept(keys, header(transfer, "Authorization"), header(transfer, "X-API-Key"));
 }

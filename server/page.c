@@ -74,6 +74,14 @@ static bool lists(const char *list, const char *element)
     return false;
 }
 
+bool page_is_part(const char *path)
+{
+    for (size_t i = 0; i < FILE_COUNT; i++)
+        if (strcmp(files[i].path, path) == 0)
+            return true;
+    return false;
+}
+
 bool page_declined(const char *accept)
 {
     return lists(accept, "application/json") && !lists(accept, "text/html");

@@ -34,6 +34,10 @@
 /* A route's handler: the file of the exchange's path, or 304 where the client has it. */
 unsigned page_answer(struct exchange *exchange);
 
+/* Whether a path is one of the page's files: nothing in them is secret, and the page has to be
+ * there before it can ask for a key. */
+bool page_is_part(const char *path);
+
 /* Whether an Accept header asks for application/json and not for a page. accept may be NULL. */
 bool page_declined(const char *accept);
 

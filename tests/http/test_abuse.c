@@ -455,6 +455,8 @@ static void a_key_is_asked_for(void **state)
         const char *method, *path, *header;
         long status;
     } cases[] = {
+        {NULL, "/", NULL, 200}, /* the page, which asks for the key */
+        {NULL, "/ui/app.js", NULL, 200},
         {NULL, "/version", NULL, 401},
         {NULL, "/nothing", NULL, 401},
         {NULL, "/version", "Authorization: Bearer " KEY, 200},
