@@ -83,9 +83,14 @@ $(O)/server/%.o: server/%.c Makefile
 # On other architectures than their own these files are empty.
 ifneq ($(X86),)
 $(O)/model/kernels_avx512.o: CFLAGS_ISA = -mavx512f -mfma -ffp-contract=fast
-$(O)/model/kernels_avx2.o: CFLAGS_ISA = -mavx2 -mfma -ffp-contract=fast
+$(O)/model/kernels_avx512_bf16.o: CFLAGS_ISA = -mavx512f -mavx512bf16 -mfma -ffp-contract=fast
+$(O)/model/kernels_avx512_int8.o: CFLAGS_ISA = -mavx512f -mavx512vnni -mfma -ffp-contract=fast
+$(O)/model/kernels_avxvnni_int8.o: CFLAGS_ISA = -mavx2 -mavxvnni -mfma -ffp-contract=fast
+$(O)/model/kernels_avx2.o $(O)/model/kernels_avx2_bf16.o $(O)/model/kernels_avx2_int8.o: \
+    CFLAGS_ISA = -mavx2 -mfma -ffp-contract=fast
 endif
-$(O)/model/kernels_neon.o: CFLAGS_ISA = -ffp-contract=fast
+$(O)/model/kernels_neon.o $(O)/model/kernels_neon_bf16.o $(O)/model/kernels_neon_int8.o: \
+    CFLAGS_ISA = -ffp-contract=fast
 
 # The assembler includes the label table; make has to know.
 $(O)/model/labels.o: weights/imagenet1k_labels.tsv

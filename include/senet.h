@@ -36,8 +36,8 @@ struct senet_info {
     char architecture[64];    /* config.json's, else derived, e.g. "seresnet50" */
     char layout[16];          /* "timm" or "legacy" (Cadene) */
     char sha256[65];          /* of the weight file, hexadecimal */
-    const char *precision;    /* what computes: "fp32" */
-    const char *kernels;      /* the backend chosen: "blas", "ref", ... */
+    const char *precision;    /* what computes: "fp32", "bf16" or "int8" */
+    const char *kernels;      /* the backend chosen: "avx512", "blas", "ref", ... */
     size_t classes;           /* length of the logits */
     size_t blocks;            /* blocks with squeeze-and-excitation; 0 for a plain ResNet */
     size_t residual_blocks;   /* all residual blocks */
@@ -49,14 +49,20 @@ struct senet_info {
     struct preprocess preprocess;
 };
 
+/* What weights and activations are computed in. SENET_AUTO is the fastest for which this CPU has
+ * instructions and, for int8, the file is calibrated. */
+enum senet_precision { SENET_FP32, SENET_BF16, SENET_INT8, SENET_AUTO };
+
 struct senet_options {
     const char *labels_path; /* overrides the labels beside the weights; NULL for none */
     const char *kernels;     /* backend by name; NULL picks */
-    size_t threads;          /* cores that a lone senet_run may use; 0 is 1, the caller's own */
+    enum senet_precision precision;
+    size_t threads; /* cores that a lone senet_run may use; 0 is 1, the caller's own */
 };
 
 /* Loads a model. path is a .safetensors file, or a directory as on the Hugging Face hub with
  * model.safetensors and, optionally, timm's config.json and labels.txt. options may be NULL.
+ * int8 needs a calibrated file, which has the scales of activations beside the weights.
  * Errors: ERROR_IO, ERROR_WEIGHTS (which tensor or key, what was found, what was expected),
  * ERROR_USAGE (no such backend), ERROR_MEMORY. On error nothing stays allocated. */
 SENET_API enum error_code senet_open(const char *path, const struct senet_options *options,
@@ -114,6 +120,19 @@ struct senet_ablation {
 SENET_API void senet_run_ablated(struct senet_context *context, const float *input,
                                  const struct senet_ablation *ablations, size_t count,
                                  float *logits, float *excitations);
+
+/* An operation of the forward pass as it was measured. */
+struct senet_operation {
+    char name[32]; /* "stem", "layer1.0.conv1", "layer1.0.squeeze", ... */
+    double ms;
+    double multiply_adds; /* of all images run; 0 where nothing is multiplied */
+};
+
+/* senet_run that times its operations, of as many images of the batch as run at once: *images says
+ * how many. Fills operations[0..most-1] in the order run; returns their count. */
+SENET_API size_t senet_profile(struct senet_context *context, size_t batch, const float *input,
+                               float *logits, struct senet_operation *operations, size_t most,
+                               size_t *images);
 
 /* One of the k classes with the largest logits. */
 struct senet_top {

@@ -133,25 +133,76 @@ static void fold(const struct conv *conv, size_t count, const double *scale, flo
 }
 
 /* Stores a convolution whose shape is known, with scale and shift per output channel. */
-static enum error_code store(struct loader *loader, const struct tensor *tensor, struct conv *conv,
-                             const double *scale, const double *shift)
+static enum error_code store(struct loader *loader, const struct kernels *kernels,
+                             const struct tensor *tensor, struct conv *conv, const double *scale,
+                             const double *shift)
 {
-    const struct kernels *kernels = loader->kernels;
-    float *weights = arena_floats(loader->arena, kernels->packed_floats(conv));
-    float *bias = arena_floats(loader->arena, kernels_padded(kernels, conv->out));
+    float *packed = arena_floats(loader->arena, kernels->packed_bytes(conv) / sizeof(float));
     if (!loader->arena->base)
         return ERROR_NONE;
-    float *source = NULL;
-    TRY(widen(loader, tensor, &source));
-    fold(conv, tensor->count, scale, source);
-    enum error_code code = check_finite(loader, tensor->name, source, tensor->count);
-    kernels->pack(conv, source, weights);
+    float *source = NULL, *bias = malloc(conv->out * sizeof *bias);
+    if (!bias)
+        return error_set(loader->err, ERROR_MEMORY, "tensor %s: out of memory", tensor->name);
+    enum error_code code = widen(loader, tensor, &source);
+    if (code == ERROR_NONE) {
+        fold(conv, tensor->count, scale, source);
+        for (size_t c = 0; c < conv->out; c++)
+            bias[c] = (float)shift[c];
+        code = check_finite(loader, tensor->name, source, tensor->count);
+        if (code == ERROR_NONE)
+            code = check_finite(loader, tensor->name, bias, conv->out);
+        if (code == ERROR_NONE)
+            kernels->pack(conv, source, bias, packed);
+        conv->packed = packed;
+    }
     free(source);
-    for (size_t c = 0; c < conv->out; c++)
-        bias[c] = (float)shift[c];
-    conv->weights = weights;
-    conv->bias = bias;
-    return code != ERROR_NONE ? code : check_finite(loader, tensor->name, bias, conv->out);
+    free(bias);
+    return code;
+}
+
+/* ---- quantisation -------------------------------------------------------------------------- */
+
+/* The scale of a convolution's input, NAME.input_scale; 0 where nothing is quantised. */
+static enum error_code read_input_scale(struct loader *loader, const char *name, float *out)
+{
+    const struct tensor *tensor;
+    const size_t shape[1] = {1};
+    char whole[128];
+    *out = 0;
+    snprintf(whole, sizeof whole, "%s.input_scale", name);
+    if (loader->kernels->precision != PRECISION_INT8)
+        return ERROR_NONE;
+    if (!safetensors_find(loader->file, whole))
+        return error_set(loader->err, ERROR_WEIGHTS,
+                         "tensor %s is missing: int8 needs a calibrated checkpoint, as "
+                         "weights/calibrate.py writes it",
+                         whole);
+    TRY(take(loader, name, ".input_scale", 1, shape, &tensor));
+    TRY(tensor_to_float(tensor, out, loader->err));
+    if (!(*out > 0) || !isfinite(*out) || !isfinite(1 / *out))
+        return error_set(loader->err, ERROR_WEIGHTS, "tensor %s is %g, a scale is positive", whole,
+                         (double)*out);
+    return ERROR_NONE;
+}
+
+/* shift[out] += NAME.bias_correction, where that is there and something is quantised. */
+static enum error_code correct_bias(struct loader *loader, const char *name, size_t count,
+                                    double *shift)
+{
+    char whole[128];
+    const struct tensor *tensor;
+    snprintf(whole, sizeof whole, "%s.bias_correction", name);
+    if (loader->kernels->precision != PRECISION_INT8 || !safetensors_find(loader->file, whole))
+        return ERROR_NONE;
+    TRY(take(loader, name, ".bias_correction", 1, &count, &tensor));
+    if (!loader->arena->base)
+        return ERROR_NONE;
+    float *values = NULL;
+    TRY(widen(loader, tensor, &values));
+    for (size_t c = 0; c < count; c++)
+        shift[c] += (double)values[c];
+    free(values);
+    return ERROR_NONE;
 }
 
 /* A convolution without bias, followed by a BatchNorm. conv->in, out (or ANY), kernel, stride and
@@ -175,7 +226,9 @@ static enum error_code read_conv_bn(struct loader *loader, const char *conv_name
         return error_set(loader->err, ERROR_MEMORY, "tensor %s: out of memory", tensor->name);
     enum error_code code = read_batch_norm(loader, bn_name, conv->out, scale, scale + conv->out);
     if (code == ERROR_NONE)
-        code = store(loader, tensor, conv, scale, scale + conv->out);
+        code = correct_bias(loader, conv_name, conv->out, scale + conv->out);
+    if (code == ERROR_NONE)
+        code = store(loader, loader->kernels, tensor, conv, scale, scale + conv->out);
     free(scale);
     return code;
 }
@@ -203,7 +256,7 @@ static enum error_code read_fc(struct loader *loader, const char *name, struct c
         scale[fc->out + c] = (double)values[c];
     }
     if (code == ERROR_NONE)
-        code = store(loader, tensor, fc, scale, scale + fc->out);
+        code = store(loader, kernels_vectors(loader->kernels), tensor, fc, scale, scale + fc->out);
     free(values);
     free(scale);
     return code;
@@ -233,7 +286,7 @@ static enum error_code read_se(struct loader *loader, const char *prefix, struct
     block->has_se = loader->se != NULL;
     if (!block->has_se)
         return ERROR_NONE;
-    block->fc1 = (struct conv){.in = channels};
+    block->fc1 = (struct conv){.in = channels, .relu = true};
     snprintf(name, sizeof name, "%s%s1", prefix, loader->se);
     TRY(read_fc(loader, name, &block->fc1));
     block->fc2 = (struct conv){.in = block->fc1.out, .out = channels};
@@ -263,9 +316,15 @@ static enum error_code read_block(struct loader *loader, bool legacy, size_t in,
     size_t stride = block->index == 0 && block->stage > 0 ? 2 : 1;
     struct conv *convs[3] = {&block->conv1, &block->conv2, &block->conv3};
     bool first = strides_first(loader, legacy, prefix);
-    block->conv1 = (struct conv){.kernel = 1, .stride = first ? stride : 1, .in = in};
-    block->conv2 = (struct conv){.kernel = 3, .stride = first ? 1 : stride, .pad = 1};
+    block->conv1 = (struct conv){.kernel = 1, .stride = first ? stride : 1, .in = in, .relu = true};
+    block->conv2 = (struct conv){.kernel = 3, .stride = first ? 1 : stride, .pad = 1, .relu = true};
     block->conv3 = (struct conv){.kernel = 1, .stride = 1};
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(conv, sizeof conv, "%s.conv%zu", prefix, i + 1);
+        TRY(read_input_scale(loader, conv, &convs[i]->in_scale));
+        if (i > 0)
+            convs[i - 1]->out_scale = convs[i]->in_scale;
+    }
     for (size_t i = 0; i < 3; i++) {
         snprintf(conv, sizeof conv, "%s.conv%zu", prefix, i + 1);
         snprintf(bn, sizeof bn, "%s.bn%zu", prefix, i + 1);
@@ -277,10 +336,19 @@ static enum error_code read_block(struct loader *loader, bool legacy, size_t in,
     snprintf(conv, sizeof conv, "%s.downsample.0", prefix);
     snprintf(bn, sizeof bn, "%s.downsample.1", prefix);
     block->has_downsample = stride != 1 || in != block->conv3.out || has(loader, conv, ".weight");
+    if (!block->has_downsample && block->stage == 0 && block->index == 0 &&
+        loader->kernels->precision == PRECISION_INT8)
+        return error_set(loader->err, ERROR_WEIGHTS,
+                         "%s has no downsample: int8 keeps no unquantised copy of the stem's "
+                         "output to add in its place",
+                         prefix);
     if (!block->has_downsample)
         return ERROR_NONE;
-    block->downsample =
-        (struct conv){.kernel = 1, .stride = stride, .in = in, .out = block->conv3.out};
+    block->downsample = (struct conv){.kernel = 1,
+                                      .stride = stride,
+                                      .in = in,
+                                      .out = block->conv3.out,
+                                      .in_scale = block->conv1.in_scale};
     return read_conv_bn(loader, conv, bn, &block->downsample);
 }
 
@@ -303,20 +371,34 @@ static enum error_code read_blocks(struct loader *loader, struct architecture *o
             *block = (struct block){.stage = stage, .index = index};
             TRY(read_block(loader, out->legacy, channels, block));
             channels = block->conv3.out;
+            if (out->block_count > 1)
+                block[-1].next_scale = block->conv1.in_scale;
         }
     }
     out->fc = (struct conv){.in = channels};
     return read_fc(loader, out->legacy ? "last_linear" : "fc", &out->fc);
 }
 
+static bool ends_with(const char *name, const char *tail)
+{
+    size_t length = strlen(name), tail_length = strlen(tail);
+    return length > tail_length && strcmp(name + length - tail_length, tail) == 0;
+}
+
+/* Tensors that a network of this precision does without: a counter of training, and what only
+ * int8 reads. */
+static bool is_optional(const struct loader *loader, const char *name)
+{
+    bool calibration = ends_with(name, ".input_scale") || ends_with(name, ".bias_correction");
+    return ends_with(name, ".num_batches_tracked") ||
+           (calibration && loader->kernels->precision != PRECISION_INT8);
+}
+
 static enum error_code check_surplus(struct loader *loader)
 {
-    static const char counter[] = ".num_batches_tracked"; /* of training; harmless */
     for (size_t i = 0; i < safetensors_count(loader->file); i++) {
         const struct tensor *tensor = safetensors_at(loader->file, i);
-        size_t length = strlen(tensor->name), tail = sizeof counter - 1;
-        if (loader->used[i] ||
-            (length > tail && strcmp(tensor->name + length - tail, counter) == 0))
+        if (loader->used[i] || is_optional(loader, tensor->name))
             continue;
         char shape[192];
         print_shape(shape, sizeof shape, tensor->shape, tensor->rank);
@@ -338,9 +420,12 @@ static enum error_code walk(struct loader *loader, struct architecture *out)
     out->legacy = legacy;
     out->pool_ceil = legacy;
     out->pool_pad = legacy ? 0 : 1;
-    out->stem = (struct conv){.kernel = 7, .stride = 2, .pad = 3, .in = 3, .planar_in = true};
+    out->stem =
+        (struct conv){.kernel = 7, .stride = 2, .pad = 3, .in = 3, .planar_in = true, .relu = true};
     loader->parameters = 0;
     loader->se = find_se(loader->file, legacy);
+    TRY(read_input_scale(loader, legacy ? "layer0.conv1" : "conv1", &out->stem.in_scale));
+    TRY(read_input_scale(loader, "layer1.0.conv1", &out->stem.out_scale));
     TRY(read_conv_bn(loader, legacy ? "layer0.conv1" : "conv1", legacy ? "layer0.bn1" : "bn1",
                      &out->stem));
     TRY(read_blocks(loader, out));

@@ -27,8 +27,9 @@ struct block {
     size_t index;                    /* 0-based within the stage */
     struct conv conv1, conv2, conv3; /* conv3.out is the block's channels C */
     bool has_se, has_downsample;
-    struct conv fc1, fc2; /* excitation: C -> C / r -> C */
+    struct conv fc1, fc2; /* excitation: C -> C / r -> C; on fp32 vectors, as the classifier */
     struct conv downsample;
+    float next_scale; /* in_scale of the next block's conv1; 0 after the last */
 };
 
 struct architecture {
@@ -44,8 +45,11 @@ struct architecture {
 };
 
 /* Reads the whole checkpoint. The folded weights, packed for the backend, lie in *weights, which
- * the caller zeroes before and frees after. Errors: ERROR_WEIGHTS (tensor, shape found, shape
- * expected), ERROR_MEMORY. */
+ * the caller zeroes before and frees after. An int8 backend needs a calibrated checkpoint, which
+ * has for every convolution NAME a tensor NAME.input_scale [1]: what one unit of its quantised
+ * input stands for; NAME.bias_correction [out], where it is there, is added to the bias. Other
+ * precisions pass over both. Errors: ERROR_WEIGHTS (tensor, shape found, shape expected),
+ * ERROR_MEMORY. */
 enum error_code checkpoint_load(const struct safetensors *file, const struct kernels *kernels,
                                 struct architecture *out, struct arena *weights,
                                 struct error *err) MUST_CHECK;

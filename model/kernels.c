@@ -5,13 +5,17 @@
 
 static const struct kernels *const candidates[] = {
 #if defined(__x86_64__)
-    &kernels_avx512,
-    &kernels_avx2,
+    &kernels_avx512,       &kernels_avx2,
 #elif defined(__aarch64__)
     &kernels_neon,
 #endif
-    &kernels_blas,
-    &kernels_ref,
+    &kernels_blas,         &kernels_ref,
+#if defined(__x86_64__)
+    &kernels_avx512_bf16,  &kernels_avx2_bf16, &kernels_avx512_int8,
+    &kernels_avxvnni_int8, &kernels_avx2_int8,
+#elif defined(__aarch64__)
+    &kernels_neon_bf16, &kernels_neon_int8,
+#endif
 };
 
 const struct kernels *kernels_at(size_t index)
@@ -19,13 +23,20 @@ const struct kernels *kernels_at(size_t index)
     return index < sizeof candidates / sizeof *candidates ? candidates[index] : NULL;
 }
 
-enum error_code kernels_find(const char *name, const struct kernels **out, struct error *err)
+const char *precision_name(enum precision precision)
+{
+    static const char *const names[] = {"fp32", "bf16", "int8"};
+    return names[precision];
+}
+
+enum error_code kernels_find(const char *name, enum precision precision, const struct kernels **out,
+                             struct error *err)
 {
     char names[128] = "";
     size_t length = 0;
     for (size_t i = 0; kernels_at(i); i++) {
         const struct kernels *kernels = kernels_at(i);
-        if (!kernels->supported())
+        if (kernels->precision != precision || !kernels->supported())
             continue;
         if (!name || strcmp(name, kernels->name) == 0) {
             *out = kernels;
@@ -34,5 +45,6 @@ enum error_code kernels_find(const char *name, const struct kernels **out, struc
         length += (size_t)snprintf(names + length, sizeof names - length, "%s%s",
                                    length ? ", " : "", kernels->name);
     }
-    return error_set(err, ERROR_USAGE, "no kernels named \"%s\"; this CPU has %s", name, names);
+    return error_set(err, ERROR_USAGE, "no kernels named \"%s\" for %s; this CPU has %s",
+                     name ? name : "", precision_name(precision), length ? names : "none");
 }

@@ -1,10 +1,23 @@
 /* kernels.h - the backends that compute, and the choice among them.
  *
- * A backend is one table of functions in one file, kernels_<name>.c. Activations are fp32 in
- * blocks of channels, NCHWc: [batch][C / c][height][width][c], where c is the backend's `lanes`
- * and C is rounded up to a multiple of it; the lanes beyond C are zero. A backend with lanes 0
- * takes all channels as one block, which is NHWC. The functions are pure on their arguments and
- * thread-safe; none allocates or fails.
+ * A backend is one table of functions in one file, kernels_<name>.c, for one precision.
+ * Activations are in blocks of channels, NCHWc: [batch][C / c][height][width][c], where c is the
+ * backend's `lanes` and C is rounded up to a multiple of it; the lanes beyond C are zero. A backend
+ * with lanes 0 takes all channels as one block, which is NHWC. The functions are pure on their
+ * arguments and thread-safe; none allocates or fails.
+ *
+ * Activations come in two kinds:
+ *   active   what a convolution reads: after a ReLU, at least 0 (but for the stem's photo, which is
+ *            always fp32 [3][height][width])
+ *   linear   what a convolution without ReLU writes, and the residual stream: what is scaled,
+ *            added and averaged
+ * and their elements, like the packed weights, depend on the precision:
+ *            weights             active               linear    sums
+ *   fp32     fp32                fp32                 fp32      fp32
+ *   bf16     bf16                bf16                 bf16      fp32
+ *   int8     int8, a scale for   uint8 in units of    bf16      int32
+ *            each output         the layer's scale
+ * Squeezed vectors, excitations and logits are fp32 in all of them.
  */
 #ifndef SENETD_KERNELS_H
 #define SENETD_KERNELS_H
@@ -14,15 +27,20 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+enum precision { PRECISION_FP32, PRECISION_BF16, PRECISION_INT8 };
+
 /* A convolution with BatchNorm folded in. A fully connected layer is one with kernel 1 on a
  * 1 x 1 image. */
 struct conv {
     size_t in, out; /* channels */
     size_t kernel;  /* side of the window */
     size_t stride, pad, groups;
-    bool planar_in;       /* the input is NCHW, [in][height][width]: the stem's photo */
-    const float *weights; /* in the backend's packed order */
-    const float *bias;    /* [out], rounded up to whole blocks with zeros */
+    bool planar_in; /* the input is fp32 NCHW, [in][height][width]: the stem's photo */
+    bool relu;      /* a ReLU follows: the output is active, else linear */
+    /* int8: what one unit of the active input and output stands for; else not read. A photo may
+     * be negative, and its bytes have 128 for zero. */
+    float in_scale, out_scale;
+    const void *packed; /* weights and bias as the backend packed them */
 };
 
 /* Side of a convolution's output for a side of its input; at least 1 is the caller's duty. */
@@ -32,31 +50,41 @@ static inline size_t conv_out(const struct conv *conv, size_t side)
 }
 
 struct kernels {
-    const char *name;
+    const char *name; /* of the instruction set; backends of several precisions share it */
+    enum precision precision;
+    bool native;             /* the precision has instructions of its own here, not emulated ones */
     size_t lanes;            /* channels in a block; 0: all */
     bool (*supported)(void); /* by this CPU */
-    /* Floats of packed weights. */
-    size_t (*packed_floats)(const struct conv *conv);
-    /* packed <- source[out][in / groups][kernel][kernel]; packed comes zeroed. */
-    void (*pack)(const struct conv *conv, const float *source, float *packed);
-    /* Floats of scratch that conv needs for a batch of images of height x width; 0 for none. */
+    /* Bytes of a channel of active and of linear activations. */
+    size_t active_bytes, linear_bytes;
+    /* The fp32 backend of the same layout, for fully connected layers on vectors; NULL: itself. */
+    const struct kernels *vectors;
+    /* Bytes of packed weights and bias; a multiple of 4. */
+    size_t (*packed_bytes)(const struct conv *conv);
+    /* packed <- source[out][in / groups][kernel][kernel], bias[out]; packed comes zeroed. */
+    void (*pack)(const struct conv *conv, const float *source, const float *bias, void *packed);
+    /* Bytes of scratch that conv needs for a batch of images of height x width; 0 for none. */
     size_t (*conv_scratch)(const struct conv *conv, size_t batch, size_t height, size_t width);
-    /* out[batch] = (relu of) conv(in[batch]) + bias. An image's result does not depend on the
+    /* out[batch] = conv(in[batch]) + bias, in[] active (or the photo), out[] active after the
+     * ReLU or linear without one, as conv->relu says. An image's result does not depend on the
      * rest of its batch, nor on the team's helpers, to the last bit. */
-    void (*conv)(const struct conv *conv, size_t batch, size_t height, size_t width,
-                 const float *in, float *scratch, float *out, bool relu, struct team *team);
+    void (*conv)(const struct conv *conv, size_t batch, size_t height, size_t width, const void *in,
+                 void *scratch, void *out, struct team *team);
     /* The operations between convolutions work on planes: a plane is one block of channels of one
      * image, [height][width][c]; a batch has batch * (C / c) of them, one after another. */
-    /* out[planes][out_height][out_width][c]: 3x3 max-pool of stride 2; `pad` rows and columns
-     * before the image, and as many after it as the output size asks for, count for nothing. */
+    /* out[planes][out_height][out_width][c], active from active: 3x3 max-pool of stride 2; `pad`
+     * rows and columns before the image, and as many after it as the output size asks for, count
+     * for nothing. */
     void (*max_pool)(size_t planes, size_t c, size_t height, size_t width, size_t pad,
-                     size_t out_height, size_t out_width, const float *in, float *out);
-    /* out[planes][c] = mean over in[planes][area][c]: the squeeze, and the last pool. */
-    void (*average_pool)(size_t planes, size_t c, size_t area, const float *in, float *out);
-    /* y[planes][area][c] = relu(u * gate[planes][c] + shortcut); y may be the shortcut. A gate of
-     * NULL is all ones. */
-    void (*scale_add_relu)(size_t planes, size_t c, size_t area, const float *u, const float *gate,
-                           const float *shortcut, float *y);
+                     size_t out_height, size_t out_width, const void *in, void *out);
+    /* out[planes][c], fp32 = mean over in[planes][area][c], linear: the squeeze, and the last
+     * pool. */
+    void (*average_pool)(size_t planes, size_t c, size_t area, const void *in, float *out);
+    /* y[planes][area][c] = relu(u * gate[planes][c] + shortcut), all linear; y may be the shortcut.
+     * A gate of NULL is all ones. Where active is another kind, active <- y in units of `scale`,
+     * unless it is NULL. */
+    void (*scale_add_relu)(size_t planes, size_t c, size_t area, const void *u, const float *gate,
+                           const void *shortcut, void *y, void *active, float scale);
 };
 
 /* Channels in a block, for activations of `channels` channels. */
@@ -72,22 +100,32 @@ static inline size_t kernels_padded(const struct kernels *kernels, size_t channe
     return c ? (channels + c - 1) / c * c : channels;
 }
 
+/* The backend for fully connected layers beside this one. */
+static inline const struct kernels *kernels_vectors(const struct kernels *kernels)
+{
+    return kernels->vectors ? kernels->vectors : kernels;
+}
+
 extern const struct kernels kernels_ref;  /* direct loops, double accumulation: the oracle */
 extern const struct kernels kernels_blas; /* im2col and OpenBLAS sgemm: everywhere */
 #if defined(__x86_64__)
-extern const struct kernels kernels_avx512;
-extern const struct kernels kernels_avx2;
+extern const struct kernels kernels_avx512, kernels_avx512_bf16, kernels_avx512_int8;
+extern const struct kernels kernels_avx2, kernels_avx2_bf16, kernels_avx2_int8;
+extern const struct kernels kernels_avxvnni_int8;
 #elif defined(__aarch64__)
-extern const struct kernels kernels_neon;
+extern const struct kernels kernels_neon, kernels_neon_bf16, kernels_neon_int8;
 #endif
 
-/* The backends compiled in, fastest first, whether this CPU supports them or not; NULL after the
- * last. */
+/* The backends compiled in, by precision, and of each the fastest first, whether this CPU supports
+ * them or not; NULL after the last. */
 const struct kernels *kernels_at(size_t index);
 
-/* The backend of that name; NULL picks the fastest that this CPU supports. Errors: ERROR_USAGE,
- * listing the names. */
-enum error_code kernels_find(const char *name, const struct kernels **out,
+/* "fp32", "bf16" or "int8". */
+const char *precision_name(enum precision precision);
+
+/* The backend of that name and precision; a NULL name picks the fastest that this CPU supports.
+ * Errors: ERROR_USAGE, listing the names. */
+enum error_code kernels_find(const char *name, enum precision precision, const struct kernels **out,
                              struct error *err) MUST_CHECK;
 
 #endif

@@ -7,7 +7,7 @@
 #define TILE_1         14
 #define TILE_2         14
 #define TILE_4         7
-#include "kernels_simd.h"
+#include "kernels_simd_fp32.h"
 #else
 typedef int kernels_avx512_not_for_this_cpu;
 #endif

@@ -20,7 +20,7 @@ static size_t conv_scratch(const struct conv *conv, size_t batch, size_t height,
     if (is_gemm(conv))
         return 0;
     return conv_out(conv, height) * conv_out(conv, width) * conv->kernel * conv->kernel *
-           (conv->in / conv->groups);
+           (conv->in / conv->groups) * sizeof(float);
 }
 
 /* One pixel's channels of a group, wherever they lie. */
@@ -71,8 +71,10 @@ static void one_thread(void)
 }
 
 static void conv_gemm(const struct conv *conv, size_t batch, size_t height, size_t width,
-                      const float *in, float *scratch, float *out, bool relu, struct team *team)
+                      const void *input, void *scratch, void *output, struct team *team)
 {
+    const float *in = input;
+    float *out = output;
     (void)team; /* one thread a batch */
     /* The workers are the parallelism; OpenBLAS must not add threads of its own. */
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -90,10 +92,11 @@ static void conv_gemm(const struct conv *conv, size_t batch, size_t height, size
                 a_stride = depth;
             }
             cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)pixels, (blasint)out_g,
-                        (blasint)depth, 1, a, (blasint)a_stride, conv->weights + g * depth * out_g,
-                        (blasint)out_g, 0, out + g * out_g, (blasint)conv->out);
+                        (blasint)depth, 1, a, (blasint)a_stride,
+                        packed_weights(conv) + g * depth * out_g, (blasint)out_g, 0,
+                        out + g * out_g, (blasint)conv->out);
         }
-        add_bias(out, pixels, conv->out, conv->bias, relu);
+        add_bias(out, pixels, conv->out, packed_bias(conv), conv->relu);
         in += height * width * conv->in;
         out += pixels * conv->out;
     }

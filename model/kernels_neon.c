@@ -9,7 +9,7 @@
 #define TILE_1         6
 #define TILE_2         0
 #define TILE_4         0
-#include "kernels_simd.h"
+#include "kernels_simd_fp32.h"
 #else
 typedef int kernels_neon_not_for_this_cpu;
 #endif

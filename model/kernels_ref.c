@@ -21,7 +21,7 @@ static double conv_at(const struct conv *conv, size_t height, size_t width, cons
                 column - conv->pad >= width)
                 continue; /* zero padding */
             size_t pixel = (row - conv->pad) * width + column - conv->pad;
-            const float *weight = conv->weights + ((g * k + ky) * k + kx) * in_g * out_g + o;
+            const float *weight = packed_weights(conv) + ((g * k + ky) * k + kx) * in_g * out_g + o;
             for (size_t i = 0; i < in_g; i++) {
                 size_t channel = g * in_g + i;
                 size_t at =
@@ -33,8 +33,10 @@ static double conv_at(const struct conv *conv, size_t height, size_t width, cons
 }
 
 static void conv_direct(const struct conv *conv, size_t batch, size_t height, size_t width,
-                        const float *in, float *scratch, float *out, bool relu, struct team *team)
+                        const void *input, void *scratch, void *output, struct team *team)
 {
+    const float *in = input;
+    float *out = output;
     (void)team; /* one thread a batch */
     (void)scratch;
     size_t oh = conv_out(conv, height), ow = conv_out(conv, width);
@@ -44,8 +46,8 @@ static void conv_direct(const struct conv *conv, size_t batch, size_t height, si
             for (size_t x = 0; x < ow; x++)
                 for (size_t c = 0; c < conv->out; c++) {
                     double value = conv_at(conv, height, width, in, c / out_g, c % out_g, y, x) +
-                                   (double)conv->bias[c];
-                    *out++ = relu && value < 0 ? 0 : (float)value;
+                                   (double)packed_bias(conv)[c];
+                    *out++ = conv->relu && value < 0 ? 0 : (float)value;
                 }
 }
 

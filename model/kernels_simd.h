@@ -1,59 +1,51 @@
-/* kernels_simd.h - the body of every SIMD backend, written once in GCC's vector extensions.
+/* kernels_simd.h - direct convolution for every SIMD backend, written once in GCC's vector
+ * extensions.
  *
- * Included by one file an instruction set (kernels_avx512.c, kernels_avx2.c, kernels_neon.c),
- * which is compiled with that set's flags and defines first
+ * Each backend is one file (kernels_avx512.c, kernels_avx2_bf16.c, ...), which is compiled with its
+ * instruction set's flags and defines first
  *   SIMD_NAME       the backend's name, a string
  *   SIMD_SYMBOL     its table, kernels_<name>
  *   SIMD_SUPPORTED  the expression that asks the CPU
  *   SIMD_FLOATS     floats in a register
  *   TILE_1, TILE_2, TILE_4   most output pixels of a register tile that is 1, 2 or 4 blocks of
  *                   channels wide; 0 where such a tile does not fit the registers
+ * and then includes kernels_simd_fp32.h, _bf16.h or _int8.h. That header says what the precision
+ * is made of, includes this one for the convolution, and ends with the table:
+ *   GROUP           neighbouring channels that one 32-bit word of active input holds
+ *   word, weight    a word of input; a packed weight, GROUP of which make a word too
+ *   active, linear  a channel of either kind of activations (see kernels.h)
+ *   sums            a register of sums, one an output channel
+ *   sums_begin, sums_add, sums_end    what a tile starts from, takes in, and stores
+ *   weights_register, weights_load    a vector of packed words, ready for sums_add
+ *   HEAD_FLOATS, pack_head, pack_weight   what lies before the weights, and the weights
+ *   photo_zero, gather_photo          words of a photo
  *
  * Direct convolution on NCHW16c. A register tile is R output pixels of a row times J blocks of
  * 16 output channels; it runs over all input channels and taps with the sums in registers, one
- * broadcast input value times J weight vectors at a time, and stores once, with bias and ReLU.
- * 3x3 convolutions of stride 1 go by way of kernels_winograd.h where that takes fewer products.
+ * broadcast input word times J weight vectors at a time, and stores once, with bias and ReLU.
  * The loop order keeps the weights of J blocks in the cache while the image passes by.
  *   1x1 of stride 1   the whole image is one long row
  *   pad > 0           the image is first copied into scratch with its zero border
- *   planar input      (the stem) is the same with blocks of 1 input channel
+ *   planar input      (the stem) is the same with blocks of 1 input word
  *   groups            an output block reads only the input blocks its groups touch; weights
  *                     between groups are zeros
  */
-#include "kernels.h"
-#include "kernels_pointwise.h"
 #include <stdint.h>
 #include <string.h>
 
-#define LANES     16
-#define REGISTERS (LANES / SIMD_FLOATS) /* that hold a block of channels of one pixel */
-typedef float vec __attribute__((vector_size(SIMD_FLOATS * sizeof(float)), aligned(4), may_alias));
-
-typedef int32_t mask __attribute__((vector_size(SIMD_FLOATS * sizeof(float))));
-
-#define LOAD(from) (*(const vec *)(const void *)(from))
-#define INLINE     static inline __attribute__((always_inline))
-
-static bool supported(void)
-{
-    return SIMD_SUPPORTED;
-}
+#define WORDS (LANES / GROUP) /* of active input that hold a block of channels of one pixel */
 
 /* ---- shapes ------------------------------------------------------------------------------ */
-
-static size_t blocks_of(size_t channels)
-{
-    return (channels + LANES - 1) / LANES;
-}
 
 static size_t min_size(size_t a, size_t b)
 {
     return a < b ? a : b;
 }
 
-static size_t max_size(size_t a, size_t b)
+/* Words of one pixel of a photo, each a block of its own. */
+static size_t planar_blocks(const struct conv *conv)
 {
-    return a > b ? a : b;
+    return (conv->in + GROUP - 1) / GROUP;
 }
 
 /* Input blocks that output block b reads: first, and their count, the same for every b. */
@@ -64,7 +56,7 @@ struct reach {
 static struct reach reach_of(const struct conv *conv, size_t b)
 {
     if (conv->planar_in)
-        return (struct reach){0, conv->in};
+        return (struct reach){0, planar_blocks(conv)};
     size_t all = blocks_of(conv->in);
     if (conv->groups == 1)
         return (struct reach){0, all};
@@ -76,145 +68,185 @@ static struct reach reach_of(const struct conv *conv, size_t b)
     return (struct reach){min_size(first, all - count), count};
 }
 
-static size_t in_lanes(const struct conv *conv)
+/* Words of a pixel in an input block. */
+static size_t in_words(const struct conv *conv)
 {
-    return conv->planar_in ? 1 : LANES;
+    return conv->planar_in ? 1 : WORDS;
 }
 
-/* Floats of the weights of one output block: [input blocks][kernel][kernel][in lanes][16]. */
-static size_t panel_floats(const struct conv *conv)
+/* Words of the weights of one output block: [input blocks][kernel][kernel][words][16]. */
+static size_t panel_words(const struct conv *conv)
 {
-    return reach_of(conv, 0).count * conv->kernel * conv->kernel * in_lanes(conv) * LANES;
+    return reach_of(conv, 0).count * conv->kernel * conv->kernel * in_words(conv) * LANES;
 }
 
-static size_t direct_packed_floats(const struct conv *conv)
+/* Packed: HEAD_FLOATS vectors of [out] floats, of which the last is the bias; then the panels. */
+static size_t head_floats(const struct conv *conv)
 {
-    return blocks_of(conv->out) * panel_floats(conv);
+    return HEAD_FLOATS * blocks_of(conv->out) * LANES;
 }
 
-static void direct_pack(const struct conv *conv, const float *source, float *packed)
+static const float *packed_bias(const struct conv *conv)
 {
-    size_t taps = conv->kernel * conv->kernel, lanes = in_lanes(conv);
+    return (const float *)conv->packed + head_floats(conv) - blocks_of(conv->out) * LANES;
+}
+
+static const word *packed_weights(const struct conv *conv)
+{
+    return (const word *)conv->packed + head_floats(conv);
+}
+
+static size_t direct_packed_bytes(const struct conv *conv)
+{
+    return (head_floats(conv) + blocks_of(conv->out) * panel_words(conv)) * sizeof(word);
+}
+
+static void direct_pack(const struct conv *conv, const float *source, const float *bias,
+                        void *packed)
+{
+    size_t taps = conv->kernel * conv->kernel, words = in_words(conv);
     size_t in_g = conv->in / conv->groups, out_g = conv->out / conv->groups;
+    weight *panels = (weight *)((word *)packed + head_floats(conv));
+    pack_head(conv, source, bias, packed);
     for (size_t o = 0; o < conv->out; o++) {
         size_t b = o / LANES, first = reach_of(conv, b).first;
-        float *panel = packed + b * panel_floats(conv) + o % LANES;
+        weight *panel = panels + (b * panel_words(conv) + o % LANES) * GROUP;
         for (size_t i = 0; i < in_g; i++) {
             size_t channel = o / out_g * in_g + i;
-            size_t block = channel / lanes - first, lane = channel % lanes;
+            size_t block = channel / GROUP / words - first, at = channel / GROUP % words;
             for (size_t t = 0; t < taps; t++)
-                panel[((block * taps + t) * lanes + lane) * LANES] = *source++;
+                panel[((block * taps + t) * words + at) * LANES * GROUP + channel % GROUP] =
+                    pack_weight(conv, packed, o, *source++);
         }
     }
 }
 
-/* Floats of one image of the input with its border. */
-static size_t bordered_floats(const struct conv *conv, size_t height, size_t width)
+/* Words of one image of the input with its border. */
+static size_t bordered_words(const struct conv *conv, size_t height, size_t width)
 {
-    size_t blocks = conv->planar_in ? conv->in : blocks_of(conv->in);
-    return blocks * (height + 2 * conv->pad) * (width + 2 * conv->pad) * in_lanes(conv);
+    size_t blocks = conv->planar_in ? planar_blocks(conv) : blocks_of(conv->in);
+    return blocks * (height + 2 * conv->pad) * (width + 2 * conv->pad) * in_words(conv);
+}
+
+/* A photo is always copied, as its channels are to be gathered into words. */
+static bool is_copied(const struct conv *conv)
+{
+    return conv->pad || conv->planar_in;
 }
 
 static size_t direct_scratch(const struct conv *conv, size_t batch, size_t height, size_t width)
 {
-    return conv->pad ? batch * bordered_floats(conv, height, width) : 0;
+    return is_copied(conv) ? batch * bordered_words(conv, height, width) * sizeof(word) : 0;
+}
+
+static size_t out_bytes(const struct conv *conv)
+{
+    return LANES * (conv->relu ? sizeof(active) : sizeof(linear));
 }
 
 /* ---- the register tile ------------------------------------------------------------------- */
 
 struct tile {
-    const float *in;      /* first output pixel's window, in the first input block */
-    size_t in_row;        /* floats from an input row to the next */
-    size_t in_block;      /* floats from an input block to the next */
-    size_t blocks;        /* input blocks */
-    size_t kernel;        /* side of the window */
-    const float *weights; /* of the first output block */
-    size_t panel;         /* floats from an output block's weights to the next one's */
+    const word *in;      /* first output pixel's window, in the first input block */
+    size_t in_row;       /* words from an input row to the next */
+    size_t in_block;     /* words from an input block to the next */
+    size_t blocks;       /* input blocks */
+    size_t kernel;       /* side of the window */
+    const word *weights; /* of the first output block */
+    size_t panel;        /* words from an output block's weights to the next one's */
     const float *bias;
-    float *out;       /* first output pixel in the first output block */
-    size_t out_block; /* floats from an output block to the next */
+    size_t head;        /* floats from one vector before the bias to the next, see HEAD_FLOATS */
+    unsigned char *out; /* first output pixel in the first output block */
+    size_t out_pixel;   /* bytes from an output pixel to the next */
+    size_t out_block;   /* bytes from an output block to the next */
     bool relu;
 };
 
-/* Floats from the first register of a tile's pixel to its j-th, in an array whose blocks are
+/* Elements from the first register of a tile's pixel to its j-th, in an array whose blocks are
  * `block` apart. */
 #define AT(j, block) ((j) / REGISTERS * (block) + (j) % REGISTERS * SIMD_FLOATS)
 
-/* R pixels x J blocks; L input lanes; neighbouring output pixels read S pixels apart. */
-INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, const size_t L,
+/* R pixels x J blocks; W words a pixel; neighbouring output pixels read S pixels apart. */
+INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, const size_t W,
                       const size_t S)
 {
-    vec sum[14][4]; /* only [R][J * REGISTERS] is ever touched, and lives in registers */
+    sums sum[14][4]; /* only [R][J * REGISTERS] is ever touched, and lives in registers */
 #pragma GCC unroll 14
     for (size_t p = 0; p < R; p++)
 #pragma GCC unroll 4
         for (size_t j = 0; j < J * REGISTERS; j++)
-            sum[p][j] = LOAD(t->bias + AT(j, LANES));
-    const float *weights = t->weights;
+            sum[p][j] = sums_begin(t->bias + AT(j, LANES));
+    const word *weights = t->weights;
     for (size_t b = 0; b < t->blocks; b++)
         for (size_t ky = 0; ky < t->kernel; ky++) {
-            const float *in = t->in + b * t->in_block + ky * t->in_row;
-            for (size_t i = t->kernel * L; i > 0; i--, in++, weights += LANES) {
-                vec w[4];
+            const word *in = t->in + b * t->in_block + ky * t->in_row;
+            for (size_t i = t->kernel * W; i > 0; i--, in++, weights += LANES) {
+                weights_register w[4];
 #pragma GCC unroll 4
                 for (size_t j = 0; j < J * REGISTERS; j++)
-                    w[j] = LOAD(weights + AT(j, t->panel));
+                    w[j] = weights_load(weights + AT(j, t->panel));
 #pragma GCC unroll 14
                 for (size_t p = 0; p < R; p++) {
-                    float value = in[p * S * L];
+                    word value = in[p * S * W];
 #pragma GCC unroll 4
                     for (size_t j = 0; j < J * REGISTERS; j++)
-                        sum[p][j] += value * w[j];
+                        sum[p][j] = sums_add(sum[p][j], value, w[j]);
                 }
             }
         }
-    const vec zero = {0};
 #pragma GCC unroll 14
     for (size_t p = 0; p < R; p++)
 #pragma GCC unroll 4
-        for (size_t j = 0; j < J * REGISTERS; j++) {
-            vec value = sum[p][j];
-            if (t->relu)
-                value = (vec)((mask)value & (value > zero));
-            *(vec *)(void *)(t->out + AT(j, t->out_block) + p * LANES) = value;
-        }
+        for (size_t j = 0; j < J * REGISTERS; j++)
+            sums_end(sum[p][j], t->bias + AT(j, LANES), t->head, t->relu,
+                     t->out + p * t->out_pixel + j / REGISTERS * t->out_block,
+                     j % REGISTERS * SIMD_FLOATS);
 }
 
-/* One function a shape: tile_<R>x<J>_l<L>_s<S>, and tables of them by R. */
-#define TILE(R, J, L, S)                                                                           \
-    static void tile_##R##x##J##_l##L##_s##S(const struct tile *t)                                 \
+/* The three kinds of input: blocked at stride 1 and 2, a photo at stride 2. */
+enum {
+    dense_words = WORDS,
+    dense_stride = 1,
+    strided_words = WORDS,
+    strided_stride = 2,
+    photo_words = 1,
+    photo_stride = 2
+};
+
+/* One function a shape: tile_<R>x<J>_<input>, and tables of them by R. */
+#define TILE(R, J, KIND)                                                                           \
+    static void tile_##R##x##J##_##KIND(const struct tile *t)                                      \
     {                                                                                              \
-        tile_body(t, R, J, L, S);                                                                  \
+        tile_body(t, R, J, KIND##_words, KIND##_stride);                                           \
     }
-#define TILES_3(J, L, S) TILE(1, J, L, S) TILE(2, J, L, S) TILE(3, J, L, S)
-#define TILES_5(J, L, S) TILES_3(J, L, S) TILE(4, J, L, S) TILE(5, J, L, S)
-#define TILES_6(J, L, S) TILES_5(J, L, S) TILE(6, J, L, S)
-#define TILES_7(J, L, S) TILES_6(J, L, S) TILE(7, J, L, S)
-#define TILES_14(J, L, S)                                                                          \
-    TILES_7(J, L, S)                                                                               \
-    TILE(8, J, L, S)                                                                               \
-    TILE(9, J, L, S)                                                                               \
-    TILE(10, J, L, S) TILE(11, J, L, S) TILE(12, J, L, S) TILE(13, J, L, S) TILE(14, J, L, S)
-#define ENTRY(R, J, L, S)  tile_##R##x##J##_l##L##_s##S,
-#define ENTRIES_3(J, L, S) ENTRY(1, J, L, S) ENTRY(2, J, L, S) ENTRY(3, J, L, S)
-#define ENTRIES_5(J, L, S) ENTRIES_3(J, L, S) ENTRY(4, J, L, S) ENTRY(5, J, L, S)
-#define ENTRIES_6(J, L, S) ENTRIES_5(J, L, S) ENTRY(6, J, L, S)
-#define ENTRIES_7(J, L, S) ENTRIES_6(J, L, S) ENTRY(7, J, L, S)
-#define ENTRIES_14(J, L, S)                                                                        \
-    ENTRIES_7(J, L, S)                                                                             \
-    ENTRY(8, J, L, S)                                                                              \
-    ENTRY(9, J, L, S)                                                                              \
-    ENTRY(10, J, L, S) ENTRY(11, J, L, S) ENTRY(12, J, L, S) ENTRY(13, J, L, S) ENTRY(14, J, L, S)
+#define TILES_3(J, KIND) TILE(1, J, KIND) TILE(2, J, KIND) TILE(3, J, KIND)
+#define TILES_5(J, KIND) TILES_3(J, KIND) TILE(4, J, KIND) TILE(5, J, KIND)
+#define TILES_6(J, KIND) TILES_5(J, KIND) TILE(6, J, KIND)
+#define TILES_7(J, KIND) TILES_6(J, KIND) TILE(7, J, KIND)
+#define TILES_14(J, KIND)                                                                          \
+    TILES_7(J, KIND)                                                                               \
+    TILE(8, J, KIND)                                                                               \
+    TILE(9, J, KIND)                                                                               \
+    TILE(10, J, KIND) TILE(11, J, KIND) TILE(12, J, KIND) TILE(13, J, KIND) TILE(14, J, KIND)
+#define ENTRY(R, J, KIND)  tile_##R##x##J##_##KIND,
+#define ENTRIES_3(J, KIND) ENTRY(1, J, KIND) ENTRY(2, J, KIND) ENTRY(3, J, KIND)
+#define ENTRIES_5(J, KIND) ENTRIES_3(J, KIND) ENTRY(4, J, KIND) ENTRY(5, J, KIND)
+#define ENTRIES_6(J, KIND) ENTRIES_5(J, KIND) ENTRY(6, J, KIND)
+#define ENTRIES_7(J, KIND) ENTRIES_6(J, KIND) ENTRY(7, J, KIND)
+#define ENTRIES_14(J, KIND)                                                                        \
+    ENTRIES_7(J, KIND)                                                                             \
+    ENTRY(8, J, KIND)                                                                              \
+    ENTRY(9, J, KIND)                                                                              \
+    ENTRY(10, J, KIND) ENTRY(11, J, KIND) ENTRY(12, J, KIND) ENTRY(13, J, KIND) ENTRY(14, J, KIND)
 #define PASTE(a, b)  PASTE_(a, b)
 #define PASTE_(a, b) a##b
-/* The three kinds of input: blocked at stride 1 and 2, planar at stride 2. */
 #define DEFINE_WIDTH(J, most)                                                                      \
     PASTE(TILES_, most)                                                                            \
-    (J, 16, 1) PASTE(TILES_, most)(J, 16, 2)                                                       \
-        PASTE(TILES_, most)(J, 1, 2) static void (*const tiles_##J[3][most])(                      \
-            const struct tile *) = {{PASTE(ENTRIES_, most)(J, 16, 1)},                             \
-                                    {PASTE(ENTRIES_, most)(J, 16, 2)},                             \
-                                    {PASTE(ENTRIES_, most)(J, 1, 2)}};
+    (J, dense) PASTE(TILES_, most)(J, strided)                                                     \
+        PASTE(TILES_, most)(J, photo) static void (*const tiles_##J[3][most])(                     \
+            const struct tile *) = {{PASTE(ENTRIES_, most)(J, dense)},                             \
+                                    {PASTE(ENTRIES_, most)(J, strided)},                           \
+                                    {PASTE(ENTRIES_, most)(J, photo)}};
 
 DEFINE_WIDTH(1, TILE_1)
 #if TILE_2
@@ -272,11 +304,9 @@ static void run_row(struct tile *tile, void (*const *run)(const struct tile *), 
         run[count - 1](tile);
         pixels -= count;
         tile->in += count * in_step;
-        tile->out += count * LANES;
+        tile->out += count * tile->out_pixel;
     }
 }
-
-#include "kernels_winograd.h"
 
 /* ---- a direct convolution -----------------------------------------------------------------------
  */
@@ -285,15 +315,14 @@ static void run_row(struct tile *tile, void (*const *run)(const struct tile *), 
  * times images, times chunks of rows (or, of an image that is one long row, of columns). */
 struct job {
     const struct conv *conv;
-    const float *in; /* of all images, with their border */
-    float *out;
-    size_t images, in_floats, out_floats; /* how many; of one, border included */
-    size_t in_height, in_width;           /* border included */
-    size_t rows, columns;                 /* of output */
-    size_t blocks, wide;                  /* output blocks; most of them in a tile: 1, 2 or 4 */
+    const word *in; /* of all images, with their border */
+    unsigned char *out;
+    size_t images, in_image, out_image; /* how many; words and bytes of one, border included */
+    size_t in_height, in_width;         /* border included */
+    size_t rows, columns;               /* of output */
+    size_t blocks, wide;                /* output blocks; most of them in a tile: 1, 2 or 4 */
     size_t groups, chunks;
     size_t kind; /* of input, for the tables of tiles */
-    bool relu;
 };
 
 /* `width` output blocks from block b on; rows and columns from (top, left) on. */
@@ -301,23 +330,25 @@ static void run_region(const struct job *job, size_t image, size_t b, size_t wid
                        size_t bottom, size_t left, size_t right)
 {
     const struct conv *conv = job->conv;
-    size_t lanes = in_lanes(conv), step = conv->stride * lanes, most;
+    size_t words = in_words(conv), step = conv->stride * words, most;
     void (*const *run)(const struct tile *) = tiles_for(width, job->kind, &most);
     struct reach reach = reach_of(conv, b);
-    struct tile tile = {.in_row = job->in_width * lanes,
-                        .in_block = job->in_height * job->in_width * lanes,
+    struct tile tile = {.in_row = job->in_width * words,
+                        .in_block = job->in_height * job->in_width * words,
                         .blocks = reach.count,
                         .kernel = conv->kernel,
-                        .weights = conv->weights + b * panel_floats(conv),
-                        .panel = panel_floats(conv),
-                        .bias = conv->bias + b * LANES,
-                        .out_block = job->rows * job->columns * LANES,
-                        .relu = job->relu};
+                        .weights = packed_weights(conv) + b * panel_words(conv),
+                        .panel = panel_words(conv),
+                        .bias = packed_bias(conv) + b * LANES,
+                        .head = job->blocks * LANES,
+                        .out_pixel = out_bytes(conv),
+                        .out_block = job->rows * job->columns * out_bytes(conv),
+                        .relu = conv->relu};
     for (size_t y = top; y < bottom; y++) {
-        tile.in = job->in + image * job->in_floats + reach.first * tile.in_block +
+        tile.in = job->in + image * job->in_image + reach.first * tile.in_block +
                   y * conv->stride * tile.in_row + left * step;
-        tile.out = job->out + image * job->out_floats + b * tile.out_block +
-                   (y * job->columns + left) * LANES;
+        tile.out = job->out + image * job->out_image + b * tile.out_block +
+                   (y * job->columns + left) * tile.out_pixel;
         run_row(&tile, run, most, right - left, step);
     }
 }
@@ -361,33 +392,48 @@ static size_t chunks_for(const struct job *job, size_t cores)
 
 /* The copy of the images with their border of zeros, an input block of one an item. */
 struct border {
-    const float *in; /* [images][blocks][height][width][lanes] */
-    float *out;      /* [images][blocks][height + 2 pad][width + 2 pad][lanes] */
-    size_t height, width, lanes, pad;
+    const struct conv *conv;
+    const void *in; /* [images][blocks][height][width][words], or the photos */
+    word *out;      /* [images][blocks][height + 2 pad][width + 2 pad][words] */
+    size_t height, width;
 };
 
-static void copy_with_border(void *context, size_t b)
+static void fill_words(word *out, size_t count, word value)
+{
+    for (size_t i = 0; i < count; i++)
+        out[i] = value;
+}
+
+static void copy_with_border(void *context, size_t item)
 {
     const struct border *border = context;
-    size_t side = border->pad * border->lanes, row = border->width * border->lanes;
-    size_t full = row + 2 * side;
-    const float *in = border->in + b * border->height * row;
-    float *out = border->out + b * (border->height + 2 * border->pad) * full;
-    memset(out, 0, border->pad * full * sizeof *out);
-    out += border->pad * full;
+    const struct conv *conv = border->conv;
+    size_t words = in_words(conv), row = border->width * words, full = row + 2 * conv->pad * words;
+    size_t blocks = planar_blocks(conv), plane = border->height * border->width;
+    word *out = border->out + item * (border->height + 2 * conv->pad) * full;
+    const word *in = (const word *)border->in + item * border->height * row;
+    const float *photo = (const float *)border->in + item / blocks * conv->in * plane;
+    word zero = conv->planar_in ? photo_zero : 0;
+    size_t side = conv->pad * words;
+    fill_words(out, conv->pad * full, zero);
+    out += conv->pad * full;
     for (size_t y = 0; y < border->height; y++, in += row, out += full) {
-        memset(out, 0, side * sizeof *out);
-        memcpy(out + side, in, row * sizeof *out);
-        memset(out + side + row, 0, side * sizeof *out);
+        fill_words(out, side, zero);
+        if (conv->planar_in)
+            gather_photo(conv, photo + y * border->width, plane, item % blocks * GROUP,
+                         border->width, out + side);
+        else
+            memcpy(out + side, in, row * sizeof *out);
+        fill_words(out + side + row, side, zero);
     }
-    memset(out, 0, border->pad * full * sizeof *out);
+    fill_words(out, conv->pad * full, zero);
 }
 
 static void conv_direct(const struct conv *conv, size_t batch, size_t height, size_t width,
-                        const float *in, float *scratch, float *out, bool relu, struct team *team)
+                        const void *in, void *scratch, void *out, struct team *team)
 {
     size_t oh = conv_out(conv, height), ow = conv_out(conv, width);
-    size_t in_blocks = conv->planar_in ? conv->in : blocks_of(conv->in);
+    size_t in_blocks = conv->planar_in ? planar_blocks(conv) : blocks_of(conv->in);
     bool flat = conv->kernel == 1 && conv->stride == 1 && conv->pad == 0;
     struct job job = {.conv = conv,
                       .in_height = height + 2 * conv->pad,
@@ -395,62 +441,20 @@ static void conv_direct(const struct conv *conv, size_t batch, size_t height, si
                       .rows = flat ? 1 : oh,
                       .columns = flat ? oh * ow : ow,
                       .blocks = blocks_of(conv->out),
-                      .kind = conv->planar_in ? 2 : conv->stride - 1,
-                      .relu = relu};
+                      .kind = conv->planar_in ? 2 : conv->stride - 1};
     job.wide = widest(conv, job.columns);
     job.groups = (job.blocks + job.wide - 1) / job.wide;
     job.images = batch;
     job.chunks = chunks_for(&job, pool_cores(team));
-    job.in_floats = bordered_floats(conv, height, width);
-    job.out_floats = oh * ow * job.blocks * LANES;
+    job.in_image = bordered_words(conv, height, width);
+    job.out_image = oh * ow * job.blocks * out_bytes(conv);
     job.in = in;
     job.out = out;
-    if (conv->pad) {
-        struct border border = {.in = in,
-                                .out = scratch,
-                                .height = height,
-                                .width = width,
-                                .lanes = in_lanes(conv),
-                                .pad = conv->pad};
+    if (is_copied(conv)) {
+        struct border border = {
+            .conv = conv, .in = in, .out = scratch, .height = height, .width = width};
         pool_for(team, batch * in_blocks, copy_with_border, &border);
         job.in = scratch;
     }
     pool_for(team, job.groups * batch * job.chunks, run_item, &job);
 }
-
-/* ---- the table ----------------------------------------------------------------------------- */
-
-static size_t packed_floats(const struct conv *conv)
-{
-    return is_winograd(conv) ? winograd_packed_floats(conv) : direct_packed_floats(conv);
-}
-
-static void pack(const struct conv *conv, const float *source, float *packed)
-{
-    (is_winograd(conv) ? winograd_pack : direct_pack)(conv, source, packed);
-}
-
-static size_t conv_scratch(const struct conv *conv, size_t batch, size_t height, size_t width)
-{
-    return (is_winograd(conv) ? winograd_scratch : direct_scratch)(conv, batch, height, width);
-}
-
-static void conv_run(const struct conv *conv, size_t batch, size_t height, size_t width,
-                     const float *in, float *scratch, float *out, bool relu, struct team *team)
-{
-    (is_winograd(conv) ? conv_winograd : conv_direct)(conv, batch, height, width, in, scratch, out,
-                                                      relu, team);
-}
-
-POINTWISE_FUNCTIONS(LANES)
-
-const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
-                                    .lanes = LANES,
-                                    .supported = supported,
-                                    .packed_floats = packed_floats,
-                                    .pack = pack,
-                                    .conv_scratch = conv_scratch,
-                                    .conv = conv_run,
-                                    .max_pool = max_pool,
-                                    .average_pool = average_pool,
-                                    .scale_add_relu = scale_add_relu};

@@ -11,7 +11,7 @@
  * that what lies between the three steps stays in the cache:
  *   v [36][in blocks][patches][16]      transformed input
  *   m [36][out blocks][patches][16]     products
- *   weights [36][out blocks][in blocks][16 in][16 out]
+ *   weights [36][out blocks][in blocks][16 in][16 out], after the bias
  */
 
 #define POINTS 36 /* of a transformed patch, 6x6 */
@@ -25,6 +25,11 @@
 /* Bytes of v and m of a chunk that together still fit a core's second-level cache. */
 #define WINOGRAD_CHUNK_BYTES ((size_t)1280 << 10)
 
+static size_t max_size(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
 static bool is_winograd(const struct conv *conv)
 {
     return conv->kernel == 3 && conv->stride == 1 && conv->pad == 1 && conv->groups == 1 &&
@@ -32,9 +37,10 @@ static bool is_winograd(const struct conv *conv)
            conv->out <= WINOGRAD_MOST_CHANNELS;
 }
 
-static size_t winograd_packed_floats(const struct conv *conv)
+static size_t winograd_packed_bytes(const struct conv *conv)
 {
-    return POINTS * blocks_of(conv->in) * blocks_of(conv->out) * LANES * LANES;
+    size_t points = POINTS * blocks_of(conv->in) * blocks_of(conv->out) * LANES * LANES;
+    return (head_floats(conv) + points) * sizeof(float);
 }
 
 /* u = G g G^T, in double. */
@@ -56,14 +62,17 @@ static void transform_weights(const float g[9], double u[POINTS])
             u[i * PATCH + j] = half[i][0] * G[j][0] + half[i][1] * G[j][1] + half[i][2] * G[j][2];
 }
 
-static void winograd_pack(const struct conv *conv, const float *source, float *packed)
+static void winograd_pack(const struct conv *conv, const float *source, const float *bias,
+                          void *packed)
 {
+    float *weights = (float *)packed + head_floats(conv);
+    pack_head(conv, source, bias, packed);
     size_t in_blocks = blocks_of(conv->in), out_blocks = blocks_of(conv->out);
     for (size_t o = 0; o < conv->out; o++)
         for (size_t i = 0; i < conv->in; i++, source += 9) {
             double u[POINTS];
             transform_weights(source, u);
-            float *out = packed + (o / LANES * in_blocks + i / LANES) * LANES * LANES +
+            float *out = weights + (o / LANES * in_blocks + i / LANES) * LANES * LANES +
                          i % LANES * LANES + o % LANES;
             for (size_t p = 0; p < POINTS; p++)
                 out[p * out_blocks * in_blocks * LANES * LANES] = (float)u[p];
@@ -82,7 +91,6 @@ struct winograd {
     size_t in_blocks, out_blocks;
     size_t wide; /* output blocks in a register tile */
     float *v, *m;
-    bool relu;
 };
 
 static size_t patches_along(size_t side)
@@ -109,7 +117,7 @@ static size_t winograd_scratch(const struct conv *conv, size_t batch, size_t hei
     for (size_t n = 1; n <= batch; n++)
         most = max_size(most, chunk_rows(conv, n, height, width));
     return POINTS * (blocks_of(conv->in) + blocks_of(conv->out)) * most * patches_along(width) *
-           LANES;
+           LANES * sizeof(float);
 }
 
 /* B^T applied to six values: one column or row of a patch. */
@@ -188,15 +196,17 @@ static void multiply(void *context, size_t item)
     while (b < end) {
         size_t width = tile_width(w->wide, end - b), most;
         void (*const *run)(const struct tile *) = tiles_for(width, 0, &most);
-        struct tile tile = {.in = w->v + point * w->in_blocks * patches * LANES,
-                            .in_block = patches * LANES,
-                            .blocks = w->in_blocks,
-                            .kernel = 1,
-                            .weights = w->conv->weights + (point * w->out_blocks + b) * panel,
-                            .panel = panel,
-                            .bias = no_bias,
-                            .out = w->m + (point * w->out_blocks + b) * patches * LANES,
-                            .out_block = patches * LANES};
+        struct tile tile = {
+            .in = w->v + point * w->in_blocks * patches * LANES,
+            .in_block = patches * LANES,
+            .blocks = w->in_blocks,
+            .kernel = 1,
+            .weights = packed_weights(w->conv) + (point * w->out_blocks + b) * panel,
+            .panel = panel,
+            .bias = no_bias,
+            .out = (unsigned char *)(w->m + (point * w->out_blocks + b) * patches * LANES),
+            .out_pixel = LANES * sizeof(float),
+            .out_block = patches * LANES * sizeof(float)};
         run_row(&tile, run, most, patches, LANES);
         b += width;
     }
@@ -207,7 +217,7 @@ static void restore_patch(const struct winograd *w, const float *m, size_t apart
                           size_t y, size_t x, float *out)
 {
     vec half[STEP][PATCH];
-    const vec zero = {0}, shift = LOAD(bias);
+    const vec shift = LOAD(bias);
     for (size_t j = 0; j < PATCH; j++) {
         vec c[PATCH];
         for (size_t i = 0; i < PATCH; i++)
@@ -221,8 +231,8 @@ static void restore_patch(const struct winograd *w, const float *m, size_t apart
                          o[0], o[1], o[2], o[3]);
         for (size_t j = 0; j < STEP && x + j < w->width; j++) {
             vec value = o[j] + shift;
-            if (w->relu)
-                value = (vec)((mask)value & (value > zero));
+            if (w->conv->relu)
+                value = positive(value);
             *(vec *)(void *)(out + ((y + i) * w->width + x + j) * LANES) = value;
         }
     }
@@ -239,12 +249,12 @@ static void restore_row(void *context, size_t item)
         const float *m = w->m + (block * patches + row * w->across + i) * LANES;
         for (size_t r = 0; r < LANES; r += SIMD_FLOATS)
             restore_patch(w, m + r, w->out_blocks * patches * LANES,
-                          w->conv->bias + block * LANES + r, y, i * STEP, out + r);
+                          packed_bias(w->conv) + block * LANES + r, y, i * STEP, out + r);
     }
 }
 
 static void conv_winograd(const struct conv *conv, size_t batch, size_t height, size_t width,
-                          const float *in, float *scratch, float *out, bool relu, struct team *team)
+                          const void *in, void *scratch, void *out, struct team *team)
 {
     struct winograd w = {.conv = conv,
                          .in = in,
@@ -255,10 +265,9 @@ static void conv_winograd(const struct conv *conv, size_t batch, size_t height, 
                          .down = patches_along(height),
                          .in_blocks = blocks_of(conv->in),
                          .out_blocks = blocks_of(conv->out),
-                         .v = scratch,
-                         .relu = relu};
+                         .v = scratch};
     size_t rows = chunk_rows(conv, batch, height, width), all = batch * w.down;
-    w.m = scratch + POINTS * w.in_blocks * rows * w.across * LANES;
+    w.m = w.v + POINTS * w.in_blocks * rows * w.across * LANES;
     w.wide = widest(conv, rows * w.across);
     size_t groups = (w.out_blocks + w.wide - 1) / w.wide;
     for (w.first = 0; w.first < all; w.first += rows) {

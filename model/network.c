@@ -2,7 +2,9 @@
 #include "network.h"
 #include <assert.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 struct extent {
     size_t height, width;
@@ -42,11 +44,18 @@ static size_t max_size(size_t a, size_t b)
 /* ---- layout ------------------------------------------------------------------------------ */
 
 struct sizes {
-    size_t block, t1, t2, t3, channels, reduced; /* floats, of one image */
-    size_t scratch;                              /* of the batch */
+    size_t x, active, t1, t2, t3; /* bytes, of one image */
+    size_t channels, reduced;     /* floats, of one image */
+    size_t scratch;               /* bytes, of the batch */
 };
 
-static size_t activation(const struct kernels *kernels, struct extent extent, size_t channels)
+/* Activations of two kinds are kept apart where their elements differ. */
+static bool is_apart(const struct kernels *kernels)
+{
+    return kernels->active_bytes != kernels->linear_bytes;
+}
+
+static size_t elements(const struct kernels *kernels, struct extent extent, size_t channels)
 {
     return pixels(extent) * kernels_padded(kernels, channels);
 }
@@ -67,15 +76,23 @@ static struct extent measure_block(const struct kernels *kernels, const struct b
     measure_conv(kernels, &block->conv3, images, e2, sizes);
     if (block->has_downsample)
         measure_conv(kernels, &block->downsample, images, in, sizes);
-    size_t out = activation(kernels, e2, block->conv3.out);
-    sizes->t1 = max_size(sizes->t1, activation(kernels, e1, block->conv1.out));
-    sizes->t2 = max_size(sizes->t2, activation(kernels, e2, block->conv2.out));
-    sizes->t3 = max_size(sizes->t3, out);
-    sizes->block = max_size(sizes->block, out);
+    size_t out = elements(kernels, e2, block->conv3.out);
+    size_t t1 = elements(kernels, e1, block->conv1.out);
+    size_t t2 = elements(kernels, e2, block->conv2.out);
+    sizes->t1 = max_size(sizes->t1, t1 * kernels->active_bytes);
+    sizes->t2 = max_size(sizes->t2, t2 * kernels->active_bytes);
+    sizes->t3 = max_size(sizes->t3, out * kernels->linear_bytes);
+    sizes->x = max_size(sizes->x, out * kernels->linear_bytes);
+    sizes->active = max_size(sizes->active, out * kernels->active_bytes);
     sizes->channels = max_size(sizes->channels, kernels_padded(kernels, block->conv3.out));
     if (block->has_se)
         sizes->reduced = max_size(sizes->reduced, kernels_padded(kernels, block->fc1.out));
     return e2;
+}
+
+static void *arena_bytes(struct arena *arena, size_t bytes)
+{
+    return arena_floats(arena, (bytes + sizeof(float) - 1) / sizeof(float));
 }
 
 void network_layout(const struct architecture *net, const struct kernels *kernels,
@@ -86,17 +103,20 @@ void network_layout(const struct architecture *net, const struct kernels *kernel
     struct extent extent = after_pool(net, stem);
     size_t n = buffers->images;
     measure_conv(kernels, &net->stem, n, input, &sizes);
-    sizes.t3 = activation(kernels, stem, net->stem.out);
-    sizes.block = activation(kernels, extent, net->stem.out);
+    sizes.t3 = elements(kernels, stem, net->stem.out) * kernels->active_bytes;
+    sizes.x = elements(kernels, extent, net->stem.out) * kernels->linear_bytes;
+    sizes.active = elements(kernels, extent, net->stem.out) * kernels->active_bytes;
     for (size_t i = 0; i < net->block_count; i++)
         extent = measure_block(kernels, &net->blocks[i], n, extent, &sizes);
-    buffers->x = arena_floats(arena, n * sizes.block);
-    buffers->y = arena_floats(arena, n * sizes.block);
-    buffers->kept = arena_floats(arena, sizes.block);
-    buffers->t1 = arena_floats(arena, n * sizes.t1);
-    buffers->t2 = arena_floats(arena, n * sizes.t2);
-    buffers->t3 = arena_floats(arena, n * sizes.t3);
-    buffers->scratch = arena_floats(arena, sizes.scratch);
+    buffers->x = arena_bytes(arena, n * sizes.x);
+    buffers->y = arena_bytes(arena, n * sizes.x);
+    buffers->kept = arena_bytes(arena, sizes.x);
+    buffers->kept_active = is_apart(kernels) ? arena_bytes(arena, sizes.active) : NULL;
+    buffers->active = is_apart(kernels) ? arena_bytes(arena, n * sizes.active) : NULL;
+    buffers->t1 = arena_bytes(arena, n * sizes.t1);
+    buffers->t2 = arena_bytes(arena, n * sizes.t2);
+    buffers->t3 = arena_bytes(arena, n * sizes.t3);
+    buffers->scratch = arena_bytes(arena, sizes.scratch);
     buffers->squeezed = arena_floats(arena, n * sizes.channels);
     buffers->reduced = arena_floats(arena, n * sizes.reduced);
     buffers->excitation = arena_floats(arena, n * sizes.channels);
@@ -111,9 +131,17 @@ struct sweep {
     size_t planes, c, items;
     struct extent in, out;
     size_t pad;
-    const float *u, *gate, *shortcut;
-    float *y;
+    const void *u, *shortcut;
+    const float *gate;
+    void *y, *active; /* active: NULL where it is not apart */
+    float scale;      /* of active */
 };
+
+/* The address of plane `first` of activations, of so many elements a plane. */
+static void *plane_at(const void *activations, size_t first, size_t plane, size_t bytes)
+{
+    return activations ? (unsigned char *)(uintptr_t)activations + first * plane * bytes : NULL;
+}
 
 static struct sweep sweep_over(const struct kernels *kernels, const struct network_buffers *b,
                                size_t images, size_t channels)
@@ -136,31 +164,35 @@ static size_t share(const struct sweep *sweep, size_t i, size_t *first)
 static void max_pool_item(void *context, size_t i)
 {
     const struct sweep *s = context;
-    size_t first, count = share(s, i, &first);
+    size_t first, count = share(s, i, &first), bytes = s->kernels->active_bytes;
     s->kernels->max_pool(count, s->c, s->in.height, s->in.width, s->pad, s->out.height,
-                         s->out.width, s->u + first * pixels(s->in) * s->c,
-                         s->y + first * pixels(s->out) * s->c);
+                         s->out.width, plane_at(s->u, first, pixels(s->in) * s->c, bytes),
+                         plane_at(s->y, first, pixels(s->out) * s->c, bytes));
 }
 
 static void average_pool_item(void *context, size_t i)
 {
     const struct sweep *s = context;
     size_t first, count = share(s, i, &first);
-    s->kernels->average_pool(count, s->c, pixels(s->in), s->u + first * pixels(s->in) * s->c,
-                             s->y + first * s->c);
+    s->kernels->average_pool(count, s->c, pixels(s->in),
+                             plane_at(s->u, first, pixels(s->in) * s->c, s->kernels->linear_bytes),
+                             (float *)s->y + first * s->c);
 }
 
 static void scale_add_relu_item(void *context, size_t i)
 {
     const struct sweep *s = context;
-    size_t first, count = share(s, i, &first), at = first * pixels(s->in) * s->c;
-    s->kernels->scale_add_relu(count, s->c, pixels(s->in), s->u + at,
-                               s->gate ? s->gate + first * s->c : NULL, s->shortcut + at,
-                               s->y + at);
+    size_t first, count = share(s, i, &first), plane = pixels(s->in) * s->c;
+    size_t bytes = s->kernels->linear_bytes;
+    s->kernels->scale_add_relu(
+        count, s->c, pixels(s->in), plane_at(s->u, first, plane, bytes),
+        s->gate ? s->gate + first * s->c : NULL, plane_at(s->shortcut, first, plane, bytes),
+        plane_at(s->y, first, plane, bytes),
+        plane_at(s->active, first, plane, s->kernels->active_bytes), s->scale);
 }
 
 static void average_pool(const struct kernels *kernels, const struct network_buffers *b,
-                         size_t images, struct extent extent, size_t channels, const float *in)
+                         size_t images, struct extent extent, size_t channels, const void *in)
 {
     struct sweep sweep = sweep_over(kernels, b, images, channels);
     sweep.in = extent;
@@ -169,11 +201,56 @@ static void average_pool(const struct kernels *kernels, const struct network_buf
     pool_for(b->team, sweep.items, average_pool_item, &sweep);
 }
 
-static void convolve(const struct kernels *kernels, const struct network_buffers *b,
-                     const struct conv *conv, size_t images, struct extent extent, const float *in,
-                     float *out, bool relu)
+static double conv_multiply_adds(const struct conv *conv, struct extent in)
 {
-    kernels->conv(conv, images, extent.height, extent.width, in, b->scratch, out, relu, b->team);
+    return (double)pixels(after(conv, in)) * (double)conv->out *
+           (double)(conv->kernel * conv->kernel * (conv->in / conv->groups));
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Notes, where asked, that an operation has ended: of a block, or NULL for the rest. */
+static void mark(const struct network_buffers *b, const struct block *block, const char *part,
+                 double multiply_adds)
+{
+    struct network_profile *profile = b->profile;
+    if (!profile || profile->count == profile->most)
+        return;
+    struct network_operation *operation = &profile->operations[profile->count++];
+    int64_t now = now_ns();
+    operation->ns = now - profile->last_ns;
+    operation->multiply_adds = multiply_adds;
+    if (block)
+        snprintf(operation->name, sizeof operation->name, "layer%zu.%zu.%s", block->stage + 1,
+                 block->index, part);
+    else
+        snprintf(operation->name, sizeof operation->name, "%s", part);
+    profile->last_ns = now;
+}
+
+static void convolve(const struct kernels *kernels, const struct network_buffers *b,
+                     const struct conv *conv, size_t images, struct extent extent, const void *in,
+                     void *out)
+{
+    if (b->observer) {
+        size_t channels = conv->planar_in ? conv->in : kernels_padded(kernels, conv->in);
+        b->observer->see(b->observer->context, conv, in, images * pixels(extent) * channels);
+    }
+    kernels->conv(conv, images, extent.height, extent.width, in, b->scratch, out, b->team);
+}
+
+static const struct extent one = {1, 1};
+
+/* A fully connected layer on vectors. */
+static void connect(const struct kernels *kernels, const struct network_buffers *b,
+                    const struct conv *fc, size_t images, const float *in, float *out)
+{
+    kernels_vectors(kernels)->conv(fc, images, 1, 1, in, NULL, out, b->team);
 }
 
 static void sigmoid(float *values, size_t count)
@@ -182,77 +259,94 @@ static void sigmoid(float *values, size_t count)
         values[i] = 1 / (1 + expf(-values[i]));
 }
 
-static const struct extent one = {1, 1};
-
 /* Squeeze and excitation of u[images][C][h][w] into b->excitation. */
 static void excite(const struct kernels *kernels, const struct block *block,
-                   const struct network_buffers *b, size_t images, const float *u,
+                   const struct network_buffers *b, size_t images, const void *u,
                    struct extent extent)
 {
     size_t channels = block->conv3.out;
     average_pool(kernels, b, images, extent, channels, u);
-    convolve(kernels, b, &block->fc1, images, one, b->squeezed, b->reduced, true);
-    convolve(kernels, b, &block->fc2, images, one, b->reduced, b->excitation, false);
+    mark(b, block, "squeeze", 0);
+    connect(kernels, b, &block->fc1, images, b->squeezed, b->reduced);
+    connect(kernels, b, &block->fc2, images, b->reduced, b->excitation);
     sigmoid(b->excitation, images * kernels_padded(kernels, channels));
+    mark(b, block, "excitation",
+         (double)images *
+             (conv_multiply_adds(&block->fc1, one) + conv_multiply_adds(&block->fc2, one)));
 }
 
 /* The two branches of a block before they join: conv3(conv2(conv1(x))) into b->t3, its gates into
- * b->excitation, and the shortcut, where it has a convolution, into y. Returns the extent. */
+ * b->excitation, and the shortcut, where it has a convolution, into y. Convolutions read x from
+ * b->active where active activations are apart. Returns the extent. */
 static struct extent branch(const struct kernels *kernels, const struct block *block,
-                            const struct network_buffers *b, size_t images, const float *x,
-                            struct extent e0, float *y)
+                            const struct network_buffers *b, size_t images, const void *x,
+                            struct extent e0, void *y)
 {
     struct extent e1 = after(&block->conv1, e0), e2 = after(&block->conv2, e1);
-    convolve(kernels, b, &block->conv1, images, e0, x, b->t1, true);
-    convolve(kernels, b, &block->conv2, images, e1, b->t1, b->t2, true);
-    convolve(kernels, b, &block->conv3, images, e2, b->t2, b->t3, false);
+    const void *active = b->active ? b->active : x;
+    double n = (double)images;
+    convolve(kernels, b, &block->conv1, images, e0, active, b->t1);
+    mark(b, block, "conv1", n * conv_multiply_adds(&block->conv1, e0));
+    convolve(kernels, b, &block->conv2, images, e1, b->t1, b->t2);
+    mark(b, block, "conv2", n * conv_multiply_adds(&block->conv2, e1));
+    convolve(kernels, b, &block->conv3, images, e2, b->t2, b->t3);
+    mark(b, block, "conv3", n * conv_multiply_adds(&block->conv3, e2));
     if (block->has_se)
         excite(kernels, block, b, images, b->t3, e2);
-    if (block->has_downsample)
-        convolve(kernels, b, &block->downsample, images, e0, x, y, false);
+    if (block->has_downsample) {
+        convolve(kernels, b, &block->downsample, images, e0, active, y);
+        mark(b, block, "downsample", n * conv_multiply_adds(&block->downsample, e0));
+    }
     return e2;
 }
 
 /* y = relu(u * gate + shortcut) for `images` images: u and shortcut from image `from` on, gate and
- * y from image `to` on. */
+ * y from image `to` on. Where active activations are apart, y goes to b->active too. */
 static void join(const struct kernels *kernels, const struct block *block,
                  const struct network_buffers *b, size_t images, struct extent extent,
-                 const float *x, float *y, size_t from, size_t to)
+                 const void *x, void *y, size_t from, size_t to)
 {
-    size_t image = activation(kernels, extent, block->conv3.out);
+    size_t image = elements(kernels, extent, block->conv3.out);
     size_t gates = kernels_padded(kernels, block->conv3.out);
     struct sweep sweep = sweep_over(kernels, b, images, block->conv3.out);
     sweep.in = extent;
-    sweep.u = b->t3 + from * image;
+    sweep.u = plane_at(b->t3, from, image, kernels->linear_bytes);
     sweep.gate = block->has_se ? b->excitation + to * gates : NULL;
-    sweep.shortcut = (block->has_downsample ? y : x) + from * image;
-    sweep.y = y + to * image;
+    sweep.shortcut = plane_at(block->has_downsample ? y : x, from, image, kernels->linear_bytes);
+    sweep.y = plane_at(y, to, image, kernels->linear_bytes);
+    if (block->next_scale > 0)
+        sweep.active = plane_at(b->active, to, image, kernels->active_bytes);
+    sweep.scale = block->next_scale;
     pool_for(b->team, sweep.items, scale_add_relu_item, &sweep);
+    mark(b, block, "scale_add", 0);
 }
 
 /* y = relu(SE(conv3(conv2(conv1(x)))) + shortcut(x)); returns the extent of y. */
 static struct extent run_block(const struct kernels *kernels, const struct block *block,
-                               const struct network_buffers *b, size_t images, const float *x,
-                               struct extent e0, float *y)
+                               const struct network_buffers *b, size_t images, const void *x,
+                               struct extent e0, void *y)
 {
     struct extent extent = branch(kernels, block, b, images, x, e0, y);
     join(kernels, block, b, images, extent, x, y, 0, 0);
     return extent;
 }
 
-/* The stem: 7x7 convolution and max-pool into b->x; returns the extent after it. */
+/* The stem: 7x7 convolution and max-pool into x, as convolutions read it; returns the extent after
+ * it. */
 static struct extent run_stem(const struct architecture *net, const struct kernels *kernels,
                               const struct network_buffers *b, size_t images, const float *input)
 {
     struct extent in = {b->height, b->width}, stem = after(&net->stem, in);
-    convolve(kernels, b, &net->stem, images, in, input, b->t3, true);
+    convolve(kernels, b, &net->stem, images, in, input, b->t3);
+    mark(b, NULL, "stem", (double)images * conv_multiply_adds(&net->stem, in));
     struct sweep sweep = sweep_over(kernels, b, images, net->stem.out);
     sweep.in = stem;
     sweep.out = after_pool(net, stem);
     sweep.pad = net->pool_pad;
     sweep.u = b->t3;
-    sweep.y = b->x;
+    sweep.y = b->active ? b->active : b->x;
     pool_for(b->team, sweep.items, max_pool_item, &sweep);
+    mark(b, NULL, "max_pool", 0);
     return sweep.out;
 }
 
@@ -267,10 +361,11 @@ static void keep(const struct kernels *kernels, const float *padded, size_t imag
 /* From the last block's activation to b->logits. */
 static void run_head(const struct architecture *net, const struct kernels *kernels,
                      const struct network_buffers *b, size_t images, struct extent extent,
-                     const float *x)
+                     const void *x)
 {
     average_pool(kernels, b, images, extent, net->fc.in, x);
-    convolve(kernels, b, &net->fc, images, one, b->squeezed, b->logits, false);
+    connect(kernels, b, &net->fc, images, b->squeezed, b->logits);
+    mark(b, NULL, "classifier", (double)images * conv_multiply_adds(&net->fc, one));
 }
 
 void network_forward(const struct architecture *net, const struct kernels *kernels,
@@ -278,8 +373,10 @@ void network_forward(const struct architecture *net, const struct kernels *kerne
                      float *logits, float *excitations, size_t excitation_stride)
 {
     assert(images >= 1 && images <= b->images);
+    if (b->profile)
+        b->profile->last_ns = now_ns();
     struct extent extent = run_stem(net, kernels, b, images, input);
-    float *x = b->x, *y = b->y;
+    void *x = b->x, *y = b->y;
     size_t offset = 0;
     for (size_t i = 0; i < net->block_count; i++) {
         const struct block *block = &net->blocks[i];
@@ -288,7 +385,7 @@ void network_forward(const struct architecture *net, const struct kernels *kerne
         if (block->has_se && excitations)
             keep(kernels, b->excitation, images, channels, excitations + offset, excitation_stride);
         offset += channels;
-        float *swap = x;
+        void *swap = x;
         x = y;
         y = swap;
     }
@@ -312,6 +409,16 @@ struct part {
     bool stays;
 };
 
+/* Copies one image between blocks, in both kinds where they are apart. */
+static void copy_image(const struct kernels *kernels, struct extent extent, size_t channels,
+                       const void *from, const void *from_active, void *to, void *to_active)
+{
+    size_t count = elements(kernels, extent, channels);
+    memcpy(to, from, count * kernels->linear_bytes);
+    if (to_active)
+        memcpy(to_active, from_active, count * kernels->active_bytes);
+}
+
 /* The gates of one row: those given, or the same gate, the mean, in every channel. */
 static void set_gates(const struct kernels *kernels, const struct network_buffers *b,
                       size_t channels, const float *gates, size_t row)
@@ -330,7 +437,7 @@ static void set_gates(const struct kernels *kernels, const struct network_buffer
  * the whole network does not stay. */
 static void take_branches(const struct kernels *kernels, const struct block *block, size_t se,
                           const struct network_buffers *b, struct part *part, struct extent extent,
-                          const float *x, float *y)
+                          const void *x, void *y)
 {
     size_t rows = part->rows, channels = block->conv3.out;
     for (; part->taken < part->count && part->ablations[part->taken].block == se; part->taken++) {
@@ -350,16 +457,17 @@ static void run_part(const struct architecture *net, const struct kernels *kerne
                      float *excitations)
 {
     struct place at = *from;
-    float *x = b->x, *y = b->y;
+    void *x = b->x, *y = b->y;
     size_t last = part->count ? part->ablations[part->count - 1].block : 0;
-    memcpy(x, b->kept, activation(kernels, at.extent, net->blocks[at.block].conv1.in) * sizeof *x);
+    copy_image(kernels, at.extent, net->blocks[at.block].conv1.in, b->kept, b->kept_active, x,
+               b->active);
     for (; at.block < net->block_count; at.block++) {
         const struct block *block = &net->blocks[at.block];
         size_t channels = block->conv3.out;
         bool whole = part->stays || part->taken < part->count; /* row 0 */
         if (!part->stays && block->has_se && at.se == last) {
             *from = at;
-            memcpy(b->kept, x, activation(kernels, at.extent, block->conv1.in) * sizeof *x);
+            copy_image(kernels, at.extent, block->conv1.in, x, b->active, b->kept, b->kept_active);
         }
         at.extent = branch(kernels, block, b, part->rows, x, at.extent, y);
         if (block->has_se && whole && excitations)
@@ -369,7 +477,7 @@ static void run_part(const struct architecture *net, const struct kernels *kerne
         else
             join(kernels, block, b, part->rows, at.extent, x, y, 0, 0);
         at.offset += channels;
-        float *swap = x;
+        void *swap = x;
         x = y;
         y = swap;
     }
@@ -384,7 +492,7 @@ void network_ablate(const struct architecture *net, const struct kernels *kernel
     size_t done = 0, classes = net->fc.out, padded = kernels_padded(kernels, classes);
     struct place from = {.extent = run_stem(net, kernels, b, 1, input)};
     struct part part = {0};
-    memcpy(b->kept, b->x, activation(kernels, from.extent, net->stem.out) * sizeof *b->kept);
+    copy_image(kernels, from.extent, net->stem.out, b->x, b->active, b->kept, b->kept_active);
     while (!part.stays) {
         size_t left = count - done;
         part = (struct part){.ablations = ablations + done, .rows = 1, .stays = left < b->images};
@@ -396,12 +504,6 @@ void network_ablate(const struct architecture *net, const struct kernels *kernel
         }
         done += part.count;
     }
-}
-
-static double conv_multiply_adds(const struct conv *conv, struct extent in)
-{
-    return (double)pixels(after(conv, in)) * (double)conv->out *
-           (double)(conv->kernel * conv->kernel * (conv->in / conv->groups));
 }
 
 double network_multiply_adds(const struct architecture *net, size_t height, size_t width)

@@ -9,25 +9,50 @@
 #include "arena.h"
 #include "checkpoint.h"
 #include "senet.h"
+#include <stdint.h>
 
-/* The activations of one worker, fp32, for up to `images` images at a time, in the backend's blocks
- * of channels (NCHWc, see kernels.h). */
+/* Called with what each convolution is about to read: the calibration's eye. The activations are
+ * fp32, blocked as the backend's, or the photos; fully connected layers are not shown. */
+struct network_observer {
+    void (*see)(void *context, const struct conv *conv, const float *in, size_t floats);
+    void *context;
+};
+
+/* One operation of the forward pass, as measured. */
+struct network_operation {
+    char name[32]; /* "layer1.0.conv1", "layer1.0.se", ... */
+    int64_t ns;
+    double multiply_adds; /* of the images run */
+};
+
+struct network_profile {
+    struct network_operation *operations; /* [most] */
+    size_t most, count;
+    int64_t last_ns; /* when the last operation ended */
+};
+
+/* The activations of one worker for up to `images` images at a time, in the backend's blocks of
+ * channels and its active and linear elements (NCHWc, see kernels.h). */
 struct network_buffers {
     size_t height, width, images;
-    struct team *team; /* helpers, or NULL */
-    float *x, *y;      /* [images][C][h][w]: a block's input and output, swapped after each */
-    float *kept;       /* [C][h][w]: one image's x, from which further ablations branch off */
-    float *t1, *t2;    /* [images][C / 4][h][w]: after conv1, after conv2 */
-    float *t3;         /* [images][C][h][w]: after conv3; the stem's output */
-    float *scratch;    /* what the backend's convolutions need */
+    struct team *team;                 /* helpers, or NULL */
+    struct network_observer *observer; /* or NULL */
+    struct network_profile *profile;   /* or NULL */
+    void *x, *y;  /* linear [images][C][h][w]: a block's input and output, swapped after each */
+    void *active; /* active [images][C][h][w]: x as convolutions read it, where that differs */
+    void *kept,
+        *kept_active;  /* [C][h][w]: one image's x, from which further ablations branch off */
+    void *t1, *t2;     /* active [images][C / 4][h][w]: after conv1, after conv2 */
+    void *t3;          /* linear [images][C][h][w]: after conv3; the stem's output */
+    void *scratch;     /* what the backend's convolutions need */
     float *squeezed;   /* [images][C]; the final average pool too */
     float *reduced;    /* [images][C / r] */
     float *excitation; /* [images][C] */
     float *logits;     /* [images][classes] */
 };
 
-/* Lays the buffers out in the arena (which counts or hands out, see arena.h). height, width, images
- * and team are set by the caller. */
+/* Lays the buffers out in the arena (which counts or hands out, see arena.h). height, width,
+ * images, team, observer and profile are set by the caller. */
 void network_layout(const struct architecture *net, const struct kernels *kernels,
                     struct network_buffers *buffers, struct arena *arena);
 

@@ -21,6 +21,8 @@
 /* A larger batch runs in parts: four images reuse a layer's weights from the cache well enough,
  * and activations of more would only cost memory. */
 #define IMAGES_AT_ONCE 4
+/* Of a forward pass: 7 a block, and 3. */
+#define MAX_OPERATIONS (7 * MAX_BLOCKS + 3)
 #define PATH_BYTES     4096
 #define FILE_BYTES     (PATH_BYTES + 32) /* a path, and the name of a file in it */
 
@@ -113,7 +115,7 @@ static void describe(struct senet *model, const char *path, const struct model_c
     else
         derive_architecture(net, info->architecture, sizeof info->architecture);
     snprintf(info->layout, sizeof info->layout, "%s", net->legacy ? "legacy" : "timm");
-    info->precision = "fp32";
+    info->precision = precision_name(model->kernels->precision);
     info->kernels = model->kernels->name;
     info->classes = net->fc.out;
     info->residual_blocks = net->block_count;
@@ -126,13 +128,57 @@ static void describe(struct senet *model, const char *path, const struct model_c
     describe_blocks(model);
 }
 
-static enum error_code load_weights(struct senet *model, const char *path, struct error *err)
+/* The precision's own instructions are here. */
+static bool is_native(enum precision precision, const char *kernels)
+{
+    const struct kernels *found = NULL;
+    struct error ignored = {0};
+    return kernels_find(kernels, precision, &found, &ignored) == ERROR_NONE && found->native;
+}
+
+static bool is_calibrated(const struct safetensors *file)
+{
+    return safetensors_find(file, "layer1.0.conv1.input_scale") != NULL;
+}
+
+static enum precision pick_precision(enum senet_precision asked, const char *kernels,
+                                     const struct safetensors *file)
+{
+    switch (asked) {
+    case SENET_FP32:
+        break;
+    case SENET_BF16:
+        return PRECISION_BF16;
+    case SENET_INT8:
+        return PRECISION_INT8;
+    case SENET_AUTO:
+        if (is_calibrated(file) && is_native(PRECISION_INT8, kernels))
+            return PRECISION_INT8;
+        if (is_native(PRECISION_BF16, kernels))
+            return PRECISION_BF16;
+        break;
+    }
+    return PRECISION_FP32;
+}
+
+static enum error_code load_file(struct senet *model, const struct safetensors *file,
+                                 const struct senet_options *options, struct error *err)
+{
+    const char *kernels = options ? options->kernels : NULL;
+    enum precision precision =
+        pick_precision(options ? options->precision : SENET_FP32, kernels, file);
+    TRY(kernels_find(kernels, precision, &model->kernels, err));
+    TRY(checkpoint_load(file, model->kernels, &model->net, &model->weights, err));
+    hash(file, model->info.sha256);
+    return ERROR_NONE;
+}
+
+static enum error_code load_weights(struct senet *model, const char *path,
+                                    const struct senet_options *options, struct error *err)
 {
     struct safetensors *file;
     TRY(safetensors_open(path, &file, err));
-    enum error_code code = checkpoint_load(file, model->kernels, &model->net, &model->weights, err);
-    if (code == ERROR_NONE)
-        hash(file, model->info.sha256);
+    enum error_code code = load_file(model, file, options, err);
     safetensors_close(file);
     return code;
 }
@@ -171,9 +217,8 @@ static enum error_code load(struct senet *model, const char *path,
     preprocess_default(&config.preprocess);
     if (config_path[0] && access(config_path, F_OK) == 0)
         TRY(model_config_read(config_path, &config, err));
-    TRY(kernels_find(options ? options->kernels : NULL, &model->kernels, err));
     TRY(pool_new(options && options->threads ? options->threads : 1, &model->pool, err));
-    TRY(load_weights(model, weights, err));
+    TRY(load_weights(model, weights, options, err));
     if (config.classes && config.classes != model->net.fc.out)
         return error_set(err, ERROR_WEIGHTS,
                          "%s: num_classes is %zu, but the classifier in %s has %zu rows",
@@ -300,6 +345,25 @@ void senet_run_ablated(struct senet_context *context, const float *input,
     network_ablate(&model->net, model->kernels, &context->buffers, input, ablations, count, logits,
                    excitations);
     pool_end(context->buffers.team);
+}
+
+size_t senet_profile(struct senet_context *context, size_t batch, const float *input, float *logits,
+                     struct senet_operation *operations, size_t most, size_t *images)
+{
+    struct network_operation measured[MAX_OPERATIONS];
+    struct network_profile profile = {.operations = measured, .most = MAX_OPERATIONS};
+    struct network_buffers *buffers = &context->buffers;
+    *images = batch < buffers->images ? batch : buffers->images;
+    buffers->profile = &profile;
+    senet_run(context, *images, input, logits, NULL);
+    buffers->profile = NULL;
+    size_t count = profile.count < most ? profile.count : most;
+    for (size_t i = 0; i < count; i++) {
+        operations[i].ms = (double)measured[i].ns / 1e6;
+        operations[i].multiply_adds = measured[i].multiply_adds;
+        memcpy(operations[i].name, measured[i].name, sizeof measured[i].name);
+    }
+    return count;
 }
 
 void senet_top_k(const float *logits, size_t classes, size_t k, struct senet_top *top)

@@ -87,6 +87,32 @@ static void print(const struct bench *bench, const struct senet_info *info, size
                 bench->runs, median, bench->ms[0], p95, 1e3 / median, gflops);
 }
 
+#define LAYER_RUNS      20
+#define MOST_OPERATIONS 2048
+
+/* A line an operation: the median of its time over some runs. */
+static void print_layers(struct bench *bench, FILE *to)
+{
+    static struct senet_operation runs[LAYER_RUNS][MOST_OPERATIONS];
+    size_t images = 0, count = 0;
+    for (size_t r = 0; r < LAYER_RUNS; r++)
+        count = senet_profile(bench->context, bench->batch, bench->input, bench->logits, runs[r],
+                              MOST_OPERATIONS, &images);
+    fprintf(to, "\n%-22s %10s %10s   of %zu images at once\n", "operation", "ms/image", "GFLOP/s",
+            images);
+    for (size_t i = 0; i < count; i++) {
+        double ms[LAYER_RUNS];
+        for (size_t r = 0; r < LAYER_RUNS; r++)
+            ms[r] = runs[r][i].ms;
+        qsort(ms, LAYER_RUNS, sizeof *ms, by_value);
+        double median = ms[LAYER_RUNS / 2];
+        fprintf(to, "%-22s %10.3f", runs[0][i].name, median / (double)images);
+        if (runs[0][i].multiply_adds > 0)
+            fprintf(to, " %10.0f", 2 * runs[0][i].multiply_adds / median / 1e6);
+        fprintf(to, "\n");
+    }
+}
+
 enum error_code bench_run(const struct config *config, const struct senet *model, size_t threads,
                           bool json, FILE *to, struct error *err)
 {
@@ -97,6 +123,8 @@ enum error_code bench_run(const struct config *config, const struct senet *model
         run_for(&bench, (int64_t)config->seconds * 1000000000);
         qsort(bench.ms, bench.runs, sizeof *bench.ms, by_value);
         print(&bench, senet_info(model), threads, json, to);
+        if (config->layers && !json)
+            print_layers(&bench, to);
     }
     release(&bench);
     return code;

@@ -34,6 +34,8 @@
          "a .safetensors file, or a directory with model.safetensors and config.json")             \
     TEXT(labels, "labels", NULL, "PATH", "class names, one a line; default: those of the model")   \
     TEXT(kernels, "kernels", NULL, "NAME", "compute backend; default: the fastest for this CPU")   \
+    CHOICE(precision, "precision", 0, "fp32|bf16|int8|auto",                                       \
+           "arithmetic; int8 needs calibrated weights, auto is the fastest that runs here")        \
     SIZE(workers, "workers", 0, 0, 1024, 1000, "N",                                                \
          "inference threads; default: CPUs that affinity and the cgroup quota give")               \
     SIZE(threads, "threads", 0, 0, 1024, 1000, "N",                                                \
@@ -82,6 +84,7 @@
          "after that: seconds for what was accepted")                                              \
     SIZE(batch, "batch", 1, 1, 256, 1000, "N", "bench: images in a run")                           \
     SIZE(seconds, "seconds", 5, 1, 86400, 1000, "S", "bench: how long")                            \
+    CHOICE(layers, "layers", 0, "off|on", "bench: a table of the operations too")                  \
     TEXT(images, "images", NULL, "DIR", "profile: photos, in a folder for each class or without")  \
     TEXT(source, "source", NULL, "TEXT", "profile: what the photos are; default: the directory")   \
     TEXT(classes, "classes", NULL, "DIR", "plot: photos in a folder for each class")               \

@@ -61,6 +61,7 @@ enum error_code models_open(const struct config *config, struct senet **out, str
 {
     const struct senet_options options = {.labels_path = config->labels,
                                           .kernels = config->kernels,
+                                          .precision = (enum senet_precision)config->precision,
                                           .threads = models_threads(config)};
     return senet_open(config->weights, &options, out, err);
 }

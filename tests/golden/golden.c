@@ -13,7 +13,8 @@
 const char *golden_backend(size_t index)
 {
     for (size_t i = 0; kernels_at(i); i++)
-        if (kernels_at(i)->supported() && index-- == 0)
+        if (kernels_at(i)->precision == PRECISION_FP32 && kernels_at(i)->supported() &&
+            index-- == 0)
             return kernels_at(i)->name;
     return NULL;
 }

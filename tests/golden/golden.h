@@ -18,8 +18,8 @@
 
 #include <cmocka.h>
 
-/* Names of the backends that this CPU supports, each of which has to agree with timm; NULL after
- * the last. */
+/* Names of the fp32 backends that this CPU supports, each of which has to agree with timm; NULL
+ * after the last. */
 const char *golden_backend(size_t index);
 
 /* One batch and what timm on PyTorch answers for it. */

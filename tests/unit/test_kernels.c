@@ -57,61 +57,151 @@ static size_t out_floats(const struct problem *p)
     return conv_out(&p->conv, p->height) * conv_out(&p->conv, p->width) * p->conv.out;
 }
 
-/* Between [channels][area] and the backend's [blocks][area][c]; the lanes of padding are zero. */
-static void to_blocks(const struct kernels *kernels, const float *planar, size_t channels,
-                      size_t area, float *blocked)
+/* ---- activations of every precision, to and from fp32 [channels][area] ----------------------- */
+
+static float bf16_value(uint16_t bits)
 {
-    size_t c = kernels_block(kernels, channels);
-    memset(blocked, 0, kernels_padded(kernels, channels) * area * sizeof *blocked);
-    for (size_t i = 0; i < channels; i++)
-        for (size_t p = 0; p < area; p++)
-            blocked[(i / c * area + p) * c + i % c] = planar[i * area + p];
+    uint32_t wide = (uint32_t)bits << 16;
+    float value;
+    memcpy(&value, &wide, sizeof value);
+    return value;
 }
 
-static void from_blocks(const struct kernels *kernels, const float *blocked, size_t channels,
-                        size_t area, float *planar)
+static uint16_t bf16_bits(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* An element of active (or else linear) activations. */
+static float get(const struct kernels *kernels, bool active, const void *from, size_t at,
+                 float scale)
+{
+    if (kernels->precision == PRECISION_FP32)
+        return ((const float *)from)[at];
+    if (kernels->precision == PRECISION_INT8 && active)
+        return (float)((const uint8_t *)from)[at] * scale;
+    return bf16_value(((const uint16_t *)from)[at]);
+}
+
+static void put(const struct kernels *kernels, bool active, void *to, size_t at, float value,
+                float scale)
+{
+    if (kernels->precision == PRECISION_FP32)
+        ((float *)to)[at] = value;
+    else if (kernels->precision == PRECISION_INT8 && active)
+        ((uint8_t *)to)[at] = (uint8_t)lrintf(fminf(fmaxf(value / scale, 0), 255));
+    else
+        ((uint16_t *)to)[at] = bf16_bits(value);
+}
+
+static size_t element_bytes(const struct kernels *kernels, bool active)
+{
+    return active ? kernels->active_bytes : kernels->linear_bytes;
+}
+
+/* Between [channels][area] and the backend's [blocks][area][c]; the lanes of padding are zero. */
+static void to_blocks(const struct kernels *kernels, bool active, float scale, const float *planar,
+                      size_t channels, size_t area, void *blocked)
+{
+    size_t c = kernels_block(kernels, channels);
+    memset(blocked, 0, kernels_padded(kernels, channels) * area * element_bytes(kernels, active));
+    for (size_t i = 0; i < channels; i++)
+        for (size_t p = 0; p < area; p++)
+            put(kernels, active, blocked, (i / c * area + p) * c + i % c, planar[i * area + p],
+                scale);
+}
+
+static void from_blocks(const struct kernels *kernels, bool active, float scale,
+                        const void *blocked, size_t channels, size_t area, float *planar)
 {
     size_t c = kernels_block(kernels, channels);
     for (size_t i = 0; i < channels; i++)
         for (size_t p = 0; p < area; p++)
-            planar[i * area + p] = blocked[(i / c * area + p) * c + i % c];
+            planar[i * area + p] =
+                get(kernels, active, blocked, (i / c * area + p) * c + i % c, scale);
+}
+
+/* Memory with something in it, so that what a kernel leaves unwritten shows. */
+static void *dirty(size_t bytes)
+{
+    void *memory = aligned_alloc(64, (bytes + 64) / 64 * 64);
+    assert_non_null(memory);
+    memset(memory, 0x5a, bytes);
+    return memory;
 }
 
 /* Runs the problem on a backend; the result is [batch][out][oh][ow], the caller's to free. */
-static float *run(const struct kernels *kernels, const struct problem *p, bool relu,
-                  struct team *team)
+static float *run(const struct kernels *kernels, const struct problem *p, struct team *team)
 {
     struct conv conv = p->conv;
     size_t area = p->height * p->width, out_area = out_floats(p) / conv.out;
-    size_t in_padded = conv.planar_in ? conv.in : kernels_padded(kernels, conv.in);
-    size_t out_padded = kernels_padded(kernels, conv.out);
-    float *packed = calloc(kernels->packed_floats(&conv), sizeof *packed);
-    float *bias = calloc(out_padded, sizeof *bias);
-    float *in = malloc(p->batch * area * in_padded * sizeof *in);
-    float *scratch = filled(kernels->conv_scratch(&conv, p->batch, p->height, p->width), 99);
-    float *out = filled(p->batch * out_area * out_padded, 77);
+    size_t image = conv.in * area;
+    size_t in_bytes = kernels_padded(kernels, conv.in) * area * kernels->active_bytes;
+    size_t out_bytes =
+        kernels_padded(kernels, conv.out) * out_area * element_bytes(kernels, conv.relu);
+    void *packed = dirty(kernels->packed_bytes(&conv));
+    memset(packed, 0, kernels->packed_bytes(&conv));
+    unsigned char *in = dirty(p->batch * in_bytes), *out = dirty(p->batch * out_bytes);
+    void *scratch = dirty(kernels->conv_scratch(&conv, p->batch, p->height, p->width));
     float *result = malloc(p->batch * out_floats(p) * sizeof *result);
-    kernels->pack(&conv, p->source, packed);
-    memcpy(bias, p->bias, conv.out * sizeof *bias);
-    conv.weights = packed;
-    conv.bias = bias;
-    for (size_t n = 0; n < p->batch; n++) {
-        const float *image = p->input + n * conv.in * area;
-        if (conv.planar_in)
-            memcpy(in + n * conv.in * area, image, conv.in * area * sizeof *in);
-        else
-            to_blocks(kernels, image, conv.in, area, in + n * in_padded * area);
-    }
-    kernels->conv(&conv, p->batch, p->height, p->width, in, scratch, out, relu, team);
+    kernels->pack(&conv, p->source, p->bias, packed);
+    conv.packed = packed;
+    for (size_t n = 0; n < p->batch && !conv.planar_in; n++)
+        to_blocks(kernels, true, conv.in_scale, p->input + n * image, conv.in, area,
+                  in + n * in_bytes);
+    kernels->conv(&conv, p->batch, p->height, p->width,
+                  conv.planar_in ? (const void *)p->input : in, scratch, out, team);
     for (size_t n = 0; n < p->batch; n++)
-        from_blocks(kernels, out + n * out_padded * out_area, conv.out, out_area,
+        from_blocks(kernels, conv.relu, conv.out_scale, out + n * out_bytes, conv.out, out_area,
                     result + n * out_floats(p));
     free(out);
     free(scratch);
     free(in);
-    free(bias);
     free(packed);
     return result;
+}
+
+/* Rounds what goes into the reference to what the precision can hold, so that only its sums and
+ * its output are judged. */
+static void round_problem(const struct problem *p, enum precision precision, float *source,
+                          float *input)
+{
+    size_t row = p->conv.kernel * p->conv.kernel * p->conv.in / p->conv.groups;
+    size_t inputs = p->batch * p->conv.in * p->height * p->width;
+    for (size_t i = 0; i < inputs && !p->conv.planar_in; i++)
+        input[i] = fabsf(input[i]); /* active: after a ReLU */
+    if (precision == PRECISION_BF16) {
+        for (size_t i = 0; i < row * p->conv.out; i++)
+            source[i] = bf16_value(bf16_bits(source[i]));
+        for (size_t i = 0; i < inputs; i++)
+            input[i] = bf16_value(bf16_bits(input[i]));
+    } else if (precision == PRECISION_INT8) {
+        for (size_t o = 0; o < p->conv.out; o++) {
+            float most = 0;
+            for (size_t i = 0; i < row; i++)
+                most = fmaxf(most, fabsf(source[o * row + i]));
+            for (size_t i = 0; i < row; i++)
+                source[o * row + i] = rintf(source[o * row + i] * 127 / most) * most / 127;
+        }
+        for (size_t i = 0; i < inputs; i++)
+            input[i] = rintf(input[i] / p->conv.in_scale) * p->conv.in_scale;
+    }
+}
+
+/* How far a result of that precision may be from the exact one. */
+static float tolerance_of(const struct problem *p, enum precision precision, float expected)
+{
+    size_t depth = p->conv.kernel * p->conv.kernel * p->conv.in / p->conv.groups;
+    /* Sums grow with the root of the depth, and so does the rounding's random walk. Winograd's
+     * transforms cost about a digit. */
+    float sums = 1e-6F + 4e-7F * (float)depth;
+    if (precision == PRECISION_FP32)
+        return sums;
+    if (precision == PRECISION_INT8 && p->conv.relu)
+        return p->conv.out_scale * 0.501F + 1e-4F;
+    return sums + 1e-5F + fabsf(expected) * 0x1.01p-8F; /* half a unit of bf16, and a little */
 }
 
 static void compare(const struct kernels *kernels, const size_t shape[8], bool relu, bool planar,
@@ -123,7 +213,9 @@ static void compare(const struct kernels *kernels, const size_t shape[8], bool r
                                  .stride = shape[3],
                                  .pad = shape[4],
                                  .groups = shape[5],
-                                 .planar_in = planar},
+                                 .planar_in = planar,
+                                 .relu = relu,
+                                 .in_scale = 1.0F / (planar ? 127 : 255)},
                         .height = shape[6],
                         .width = shape[7],
                         .batch = 3};
@@ -134,20 +226,24 @@ static void compare(const struct kernels *kernels, const size_t shape[8], bool r
     p.source = source;
     p.bias = bias;
     p.input = input;
-    float *expected = run(&kernels_ref, &p, relu, NULL), *found = run(kernels, &p, relu, NULL);
-    /* Sums grow with the root of the depth, and so does the rounding's random walk. Winograd's
-     * transforms cost about a digit. */
-    float tolerance = 1e-6F + 4e-7F * (float)depth;
-    for (size_t i = 0; i < p.batch * count; i++)
-        if (!(fabsf(found[i] - expected[i]) <= tolerance))
-            fail_msg("%s: %zu -> %zu, kernel %zu, stride %zu, groups %zu, %zu x %zu: value %zu is "
-                     "%g, expected %g",
-                     kernels->name, p.conv.in, p.conv.out, p.conv.kernel, p.conv.stride,
-                     p.conv.groups, p.height, p.width, i, (double)found[i], (double)expected[i]);
+    round_problem(&p, kernels->precision, source, input);
+    p.conv.out_scale = 0.06F * sqrtf((float)depth) / 8;
+    float *expected = run(&kernels_ref, &p, NULL), *found = run(kernels, &p, NULL);
+    for (size_t i = 0; i < p.batch * count; i++) {
+        float value = expected[i];
+        if (kernels->precision == PRECISION_INT8 && relu)
+            value = fminf(value, 255 * p.conv.out_scale);
+        if (!(fabsf(found[i] - value) <= tolerance_of(&p, kernels->precision, value)))
+            fail_msg("%s %s: %zu -> %zu, kernel %zu, stride %zu, groups %zu, %zu x %zu: value %zu "
+                     "is %g, expected %g",
+                     kernels->name, precision_name(kernels->precision), p.conv.in, p.conv.out,
+                     p.conv.kernel, p.conv.stride, p.conv.groups, p.height, p.width, i,
+                     (double)found[i], (double)value);
+    }
     /* The last image alone, with helpers: the same to the last bit. */
     p.batch = 1;
     p.input = input + 2 * image;
-    float *alone = run(kernels, &p, relu, team);
+    float *alone = run(kernels, &p, team);
     assert_memory_equal(alone, found + 2 * count, count * sizeof *alone);
     free(alone);
     free(found);
@@ -180,51 +276,103 @@ static void test_backends(void **state)
     pool_free(pool);
 }
 
-/* The operations between convolutions, on one plane of three channels or a block of them. */
+enum { C = 16, H = 5, W = 7, PLANES = 2, FLOATS = PLANES * H * W * C };
+
+/* A copy of values as active or linear activations; values become what they hold. */
+static void *held(const struct kernels *kernels, bool active, float *values)
+{
+    void *out = dirty(FLOATS * sizeof(float));
+    for (size_t i = 0; i < FLOATS; i++) {
+        put(kernels, active, out, i, values[i], 1.0F / 255);
+        values[i] = get(kernels, active, out, i, 1.0F / 255);
+    }
+    return out;
+}
+
+static void check_max_pool(const struct kernels *kernels, const float *values, const void *in)
+{
+    static const size_t pools[][3] = {{1, 3, 4}, {0, 2, 3}, {0, 3, 4}}; /* pad, out h, out w */
+    void *out = dirty(FLOATS * sizeof(float));
+    for (size_t i = 0; i < sizeof pools / sizeof *pools; i++) {
+        const size_t pad = pools[i][0], oh = pools[i][1], ow = pools[i][2];
+        kernels->max_pool(PLANES, C, H, W, pad, oh, ow, in, out);
+        for (size_t at = 0; at < PLANES * oh * ow * C; at++) {
+            size_t c = at % C, x = at / C % ow, y = at / C / ow % oh, n = at / C / ow / oh;
+            float most = -2;
+            for (size_t row = 0; row < H; row++)
+                for (size_t column = 0; column < W; column++)
+                    if (row + pad >= 2 * y && row + pad < 2 * y + 3 && column + pad >= 2 * x &&
+                        column + pad < 2 * x + 3)
+                        most = fmaxf(most, values[((n * H + row) * W + column) * C + c]);
+            assert_true(get(kernels, true, out, at, 1.0F / 255) == most);
+        }
+    }
+    free(out);
+}
+
+static void check_scale_add_relu(const struct kernels *kernels, const float *values, const void *in,
+                                 const float *others, const void *shortcut, const float *gates)
+{
+    void *out = dirty(FLOATS * sizeof(float)), *next = dirty(FLOATS);
+    bool apart = kernels->precision == PRECISION_INT8;
+    kernels->scale_add_relu(PLANES, C, H * W, in, gates, shortcut, out, apart ? next : NULL, 0.01F);
+    for (size_t at = 0; at < FLOATS; at++) {
+        float gate = gates ? gates[at / C / (H * W) * C + at % C] : 1;
+        float expected = fmaxf(values[at] * gate + others[at], 0);
+        float found = get(kernels, false, out, at, 1);
+        float tolerance = kernels->precision == PRECISION_FP32 ? 1e-6F : expected * 0x1.01p-8F;
+        assert_true(fabsf(found - expected) <= tolerance);
+        if (apart)
+            assert_true(fabsf((float)((uint8_t *)next)[at] * 0.01F - fminf(expected, 2.55F)) <=
+                        0.00501F);
+    }
+    free(out);
+    free(next);
+}
+
+/* The operations between convolutions, on planes of a block of channels. */
 static void test_pointwise(void **state)
 {
     (void)state;
-    enum { C = 16, H = 5, W = 7 };
-    static const size_t pools[][3] = {{1, 3, 4}, {0, 2, 3}, {0, 3, 4}}; /* pad, out h, out w */
-    float *in = filled(2 * H * W * C, 5), *other = filled(2 * H * W * C, 6);
     for (size_t b = 0; kernels_at(b); b++) {
         const struct kernels *kernels = kernels_at(b);
         if (!kernels->supported())
             continue;
-        float out[2 * H * W * C];
-        for (size_t i = 0; i < sizeof pools / sizeof *pools; i++) {
-            const size_t pad = pools[i][0], oh = pools[i][1], ow = pools[i][2];
-            kernels->max_pool(2, C, H, W, pad, oh, ow, in, out);
-            for (size_t at = 0; at < 2 * oh * ow * C; at++) {
-                size_t c = at % C, x = at / C % ow, y = at / C / ow % oh, n = at / C / ow / oh;
-                float most = -2;
-                for (size_t row = 0; row < H; row++)
-                    for (size_t column = 0; column < W; column++)
-                        if (row + pad >= 2 * y && row + pad < 2 * y + 3 && column + pad >= 2 * x &&
-                            column + pad < 2 * x + 3)
-                            most = fmaxf(most, in[((n * H + row) * W + column) * C + c]);
-                assert_true(out[at] == most);
-            }
-        }
-        kernels->average_pool(2, C, H * W, in, out);
-        for (size_t n = 0; n < 2; n++)
+        float *values = filled(FLOATS, 5), *others = filled(FLOATS, 6), *gates = filled(FLOATS, 7);
+        void *in = held(kernels, false, values), *shortcut = held(kernels, false, others);
+        float mean[PLANES * C];
+        kernels->average_pool(PLANES, C, H * W, in, mean);
+        for (size_t n = 0; n < PLANES; n++)
             for (size_t c = 0; c < C; c++) {
                 double sum = 0;
                 for (size_t p = 0; p < H * W; p++)
-                    sum += (double)in[(n * H * W + p) * C + c];
-                assert_true(fabs(sum / (H * W) - (double)out[n * C + c]) < 1e-6);
+                    sum += (double)values[(n * H * W + p) * C + c];
+                assert_true(fabs(sum / (H * W) - (double)mean[n * C + c]) < 1e-6);
             }
-        const float *gates[2] = {other, NULL};
-        for (size_t i = 0; i < 2; i++) {
-            kernels->scale_add_relu(2, C, H * W, in, gates[i], other, out);
-            for (size_t at = 0; at < 2 * H * W * C; at++) {
-                float gate = gates[i] ? other[at / C / (H * W) * C + at % C] : 1;
-                assert_true(fabsf(out[at] - fmaxf(in[at] * gate + other[at], 0)) < 1e-6F);
-            }
-        }
+        check_scale_add_relu(kernels, values, in, others, shortcut, gates);
+        check_scale_add_relu(kernels, values, in, others, shortcut, NULL);
+        for (size_t i = 0; i < FLOATS; i++)
+            values[i] = fabsf(values[i]);
+        void *active = held(kernels, true, values);
+        check_max_pool(kernels, values, active);
+        free(active);
+        free(in);
+        free(shortcut);
+        free(values);
+        free(others);
+        free(gates);
     }
-    free(in);
-    free(other);
+}
+
+/* A convolution on the reference, its weights and bias packed together. */
+static void on_reference(struct conv conv, size_t side, const float *weights, const float *bias,
+                         const float *in, float *out)
+{
+    float packed[16];
+    assert_true(kernels_ref.packed_bytes(&conv) <= sizeof packed);
+    kernels_ref.pack(&conv, weights, bias, packed);
+    conv.packed = packed;
+    kernels_ref.conv(&conv, 1, side, side, in, NULL, out, NULL);
 }
 
 /* A 3x3 image of 1..9, one channel, a 3x3 kernel that picks the left neighbour, bias 1. */
@@ -233,29 +381,21 @@ static void test_reference(void **state)
     (void)state;
     const float in[9] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
     float weights[9] = {0, 0, 0, 1, 0, 0, 0, 0, 0}, bias = 1, out[9];
-    struct conv conv = {.in = 1,
-                        .out = 1,
-                        .kernel = 3,
-                        .stride = 1,
-                        .pad = 1,
-                        .groups = 1,
-                        .weights = weights,
-                        .bias = &bias};
-    kernels_ref.conv(&conv, 1, 3, 3, in, NULL, out, false, NULL);
+    struct conv conv = {.in = 1, .out = 1, .kernel = 3, .stride = 1, .pad = 1, .groups = 1};
+    on_reference(conv, 3, weights, &bias, in, out);
     assert_memory_equal(out, ((float[]){1, 2, 3, 1, 5, 6, 1, 8, 9}), sizeof out);
     conv.stride = 2;
-    kernels_ref.conv(&conv, 1, 3, 3, in, NULL, out, false, NULL);
+    on_reference(conv, 3, weights, &bias, in, out);
     assert_memory_equal(out, ((float[]){1, 3, 1, 9}), 4 * sizeof *out);
     bias = -5;
-    kernels_ref.conv(&conv, 1, 3, 3, in, NULL, out, true, NULL);
+    conv.relu = true;
+    on_reference(conv, 3, weights, &bias, in, out);
     assert_memory_equal(out, ((float[]){0, 0, 0, 3}), 4 * sizeof *out);
     /* Two groups: each output sees its own input channel alone. */
     const float pair[2] = {3, 5};
     float twice[2] = {10, 100}, biases[2] = {0, 1};
     struct conv grouped = {.in = 2, .out = 2, .kernel = 1, .stride = 1, .groups = 2};
-    grouped.weights = twice;
-    grouped.bias = biases;
-    kernels_ref.conv(&grouped, 1, 1, 1, pair, NULL, out, false, NULL);
+    on_reference(grouped, 1, twice, biases, pair, out);
     assert_memory_equal(out, ((float[]){30, 501}), 2 * sizeof *out);
 }
 
@@ -264,13 +404,19 @@ static void test_find(void **state)
     (void)state;
     const struct kernels *kernels = NULL;
     struct error err = {0};
-    assert_int_equal(kernels_find("cuda", &kernels, &err), ERROR_USAGE);
+    assert_int_equal(kernels_find("cuda", PRECISION_FP32, &kernels, &err), ERROR_USAGE);
     assert_non_null(strstr(err.message, "cuda"));
     assert_non_null(strstr(err.message, "blas"));
-    assert_int_equal(kernels_find(NULL, &kernels, NULL), ERROR_NONE);
+    assert_int_equal(kernels_find(NULL, PRECISION_FP32, &kernels, NULL), ERROR_NONE);
     assert_true(kernels->supported());
-    assert_int_equal(kernels_find("ref", &kernels, NULL), ERROR_NONE);
+    assert_int_equal(kernels_find("ref", PRECISION_FP32, &kernels, NULL), ERROR_NONE);
     assert_ptr_equal(kernels, &kernels_ref);
+    /* A precision has backends of its own. */
+    err = (struct error){0};
+    assert_int_equal(kernels_find("ref", PRECISION_INT8, &kernels, &err), ERROR_USAGE);
+    assert_non_null(strstr(err.message, "int8"));
+    assert_int_equal(kernels_find(NULL, PRECISION_BF16, &kernels, NULL), ERROR_NONE);
+    assert_int_equal(kernels->precision, PRECISION_BF16);
 }
 
 int main(void)

@@ -1,0 +1,113 @@
+/* kernels_simd_bf16.h - a SIMD backend in bf16: weights and activations bf16, sums fp32, by the
+ * direct convolution of kernels_simd.h.
+ *
+ * A word holds the neighbouring channels 2i (lower half) and 2i + 1. Where the CPU can multiply
+ * pairs, SIMD_BF16_DOT(sum, word, weights) does; elsewhere each half is widened to fp32, which
+ * gives the same products but no speed. SIMD_VECTORS names the fp32 backend for the vectors.
+ */
+#include "kernels_vector.h"
+
+#define GROUP       2
+#define HEAD_FLOATS 1 /* packed: the bias */
+typedef int32_t word __attribute__((may_alias));
+typedef bf16 weight;
+typedef bf16 active;
+typedef bf16 linear;
+typedef vec sums;
+
+INLINE sums sums_begin(const float *bias)
+{
+    return LOAD(bias);
+}
+
+#ifdef SIMD_BF16_DOT
+typedef ivec weights_register;
+
+INLINE weights_register weights_load(const word *from)
+{
+    return ILOAD(from);
+}
+
+INLINE sums sums_add(sums sum, word value, weights_register w)
+{
+    return SIMD_BF16_DOT(sum, value, w);
+}
+#else
+typedef struct {
+    vec lower, upper;
+} weights_register;
+
+INLINE weights_register weights_load(const word *from)
+{
+    ivec both = ILOAD(from);
+    return (weights_register){(vec)(both << 16), (vec)(both & (int32_t)0xffff0000)};
+}
+
+INLINE sums sums_add(sums sum, word value, weights_register w)
+{
+    const ivec none = {0};
+    ivec both = none + value;
+    sum += (vec)(both << 16) * w.lower;
+    return sum + (vec)(both & (int32_t)0xffff0000) * w.upper;
+}
+#endif
+
+/* Stores a register of a pixel's block at `out`, whose first channel is `first`. */
+INLINE void sums_end(sums sum, const float *bias, size_t head, bool relu, void *out, size_t first)
+{
+    (void)bias, (void)head;
+    bf16_store((bf16 *)out + first, relu ? positive(sum) : sum);
+}
+
+static void pack_head(const struct conv *conv, const float *source, const float *bias, float *head)
+{
+    (void)source;
+    memcpy(head, bias, conv->out * sizeof *head);
+}
+
+INLINE weight pack_weight(const struct conv *conv, const float *head, size_t out, float value)
+{
+    (void)conv, (void)head, (void)out;
+    return bf16_from_float(value);
+}
+
+static const word photo_zero = 0;
+
+/* Words of a photo's row, from `channel` on; its channels are `plane` floats apart. */
+static void gather_photo(const struct conv *conv, const float *row, size_t plane, size_t channel,
+                         size_t width, word *out)
+{
+    const float *lower = row + channel * plane,
+                *upper = channel + 1 < conv->in ? lower + plane : NULL;
+    for (size_t x = 0; x < width; x++) {
+        uint32_t pair = bf16_from_float(lower[x]);
+        if (upper)
+            pair |= (uint32_t)bf16_from_float(upper[x]) << 16;
+        out[x] = (word)pair;
+    }
+}
+
+#include "kernels_simd.h"
+
+#define LINEAR_TO_FLOAT(value)   bf16_to_float(value)
+#define LINEAR_FROM_FLOAT(value) bf16_from_float(value)
+#include "kernels_pointwise.h"
+POINTWISE_FUNCTIONS(LANES)
+
+const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
+                                    .precision = PRECISION_BF16,
+#ifdef SIMD_BF16_DOT
+                                    .native = true,
+#endif
+                                    .lanes = LANES,
+                                    .supported = supported,
+                                    .active_bytes = sizeof(active),
+                                    .linear_bytes = sizeof(linear),
+                                    .vectors = &SIMD_VECTORS,
+                                    .packed_bytes = direct_packed_bytes,
+                                    .pack = direct_pack,
+                                    .conv_scratch = direct_scratch,
+                                    .conv = conv_direct,
+                                    .max_pool = max_pool,
+                                    .average_pool = average_pool,
+                                    .scale_add_relu = scale_add_relu};

@@ -1,0 +1,101 @@
+/* kernels_simd_fp32.h - a SIMD backend in fp32: the direct convolution of kernels_simd.h, Winograd
+ * where that takes fewer products, and the table. */
+#include "kernels_vector.h"
+
+#define GROUP       1
+#define HEAD_FLOATS 1 /* packed: the bias */
+typedef float word __attribute__((may_alias));
+typedef float weight;
+typedef float active;
+typedef float linear;
+typedef vec sums;
+typedef vec weights_register;
+
+INLINE sums sums_begin(const float *bias)
+{
+    return LOAD(bias);
+}
+
+INLINE weights_register weights_load(const word *from)
+{
+    return LOAD(from);
+}
+
+INLINE sums sums_add(sums sum, word value, weights_register w)
+{
+    return sum + value * w;
+}
+
+/* Stores a register of a pixel's block at `out`, whose first channel is `first`. */
+INLINE void sums_end(sums sum, const float *bias, size_t head, bool relu, void *out, size_t first)
+{
+    (void)bias, (void)head;
+    *(vec *)(void *)((float *)out + first) = relu ? positive(sum) : sum;
+}
+
+static void pack_head(const struct conv *conv, const float *source, const float *bias, float *head)
+{
+    (void)source;
+    memcpy(head, bias, conv->out * sizeof *head);
+}
+
+INLINE weight pack_weight(const struct conv *conv, const float *head, size_t out, float value)
+{
+    (void)conv, (void)head, (void)out;
+    return value;
+}
+
+static const word photo_zero = 0;
+
+/* Words of a photo's row, from `channel` on; its channels are `plane` floats apart. */
+static void gather_photo(const struct conv *conv, const float *row, size_t plane, size_t channel,
+                         size_t width, word *out)
+{
+    (void)conv;
+    memcpy(out, row + channel * plane, width * sizeof *out);
+}
+
+#include "kernels_simd.h"
+#include "kernels_winograd.h"
+
+static size_t packed_bytes(const struct conv *conv)
+{
+    return is_winograd(conv) ? winograd_packed_bytes(conv) : direct_packed_bytes(conv);
+}
+
+static void pack(const struct conv *conv, const float *source, const float *bias, void *packed)
+{
+    (is_winograd(conv) ? winograd_pack : direct_pack)(conv, source, bias, packed);
+}
+
+static size_t conv_scratch(const struct conv *conv, size_t batch, size_t height, size_t width)
+{
+    return (is_winograd(conv) ? winograd_scratch : direct_scratch)(conv, batch, height, width);
+}
+
+static void conv_run(const struct conv *conv, size_t batch, size_t height, size_t width,
+                     const void *in, void *scratch, void *out, struct team *team)
+{
+    (is_winograd(conv) ? conv_winograd : conv_direct)(conv, batch, height, width, in, scratch, out,
+                                                      team);
+}
+
+#define LINEAR_TO_FLOAT(value)   (value)
+#define LINEAR_FROM_FLOAT(value) (value)
+#include "kernels_pointwise.h"
+POINTWISE_FUNCTIONS(LANES)
+
+const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
+                                    .precision = PRECISION_FP32,
+                                    .native = true,
+                                    .lanes = LANES,
+                                    .supported = supported,
+                                    .active_bytes = sizeof(active),
+                                    .linear_bytes = sizeof(linear),
+                                    .packed_bytes = packed_bytes,
+                                    .pack = pack,
+                                    .conv_scratch = conv_scratch,
+                                    .conv = conv_run,
+                                    .max_pool = max_pool,
+                                    .average_pool = average_pool,
+                                    .scale_add_relu = scale_add_relu};

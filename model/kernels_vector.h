@@ -1,0 +1,67 @@
+/* kernels_vector.h - registers and lanes, for the SIMD backends of all precisions; see
+ * kernels_simd.h for what SIMD_... is. */
+#include "kernels.h"
+#include <stdint.h>
+#include <string.h>
+
+#define LANES     16                    /* channels in a block */
+#define REGISTERS (LANES / SIMD_FLOATS) /* that hold the sums of a block of one pixel */
+
+/* A register of 32-bit lanes, wherever it lies in memory. */
+typedef float vec __attribute__((vector_size(SIMD_FLOATS * sizeof(float)), aligned(4), may_alias));
+typedef int32_t ivec
+    __attribute__((vector_size(SIMD_FLOATS * sizeof(int32_t)), aligned(4), may_alias));
+typedef uint32_t uvec __attribute__((vector_size(SIMD_FLOATS * sizeof(uint32_t))));
+
+#define LOAD(from)  (*(const vec *)(const void *)(from))
+#define ILOAD(from) (*(const ivec *)(const void *)(from))
+#define INLINE      static inline __attribute__((always_inline))
+
+static bool supported(void)
+{
+    return SIMD_SUPPORTED;
+}
+
+static size_t blocks_of(size_t channels)
+{
+    return (channels + LANES - 1) / LANES;
+}
+
+INLINE vec positive(vec value)
+{
+    const vec zero = {0};
+    return (vec)((ivec)value & (value > zero));
+}
+
+/* ---- bf16: the upper half of an fp32, rounded to nearest even ------------------------------- */
+
+typedef uint16_t bf16;
+typedef bf16 bf16_vec
+    __attribute__((vector_size(SIMD_FLOATS * sizeof(bf16)), aligned(2), may_alias));
+
+INLINE float bf16_to_float(bf16 value)
+{
+    uint32_t bits = (uint32_t)value << 16;
+    float out;
+    memcpy(&out, &bits, sizeof out);
+    return out;
+}
+
+INLINE bf16 bf16_from_float(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (bf16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* Stores a register's values as bf16. */
+INLINE void bf16_store(void *out, vec value)
+{
+#ifdef SIMD_BF16_STORE
+    SIMD_BF16_STORE(out, value);
+#else
+    uvec bits = (uvec)value;
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    *(bf16_vec *)out = __builtin_convertvector(bits, bf16_vec);
+#endif
+}
