@@ -2,6 +2,8 @@
 # hardening.sh SENETD - the program is position-independent, its relocations are read-only once it
 # runs, no page of it is writable and executable, stack frames and libc calls are guarded, and on
 # x86-64 it is marked for control-flow enforcement.
+# Conditions are evaluated by expect.
+# shellcheck disable=SC2016,SC2034
 set -u
 program=$1
 bad=0
