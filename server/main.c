@@ -27,6 +27,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <malloc.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -74,8 +75,10 @@ static enum error_code catch_signals(struct error *err)
 
 static int next_signal(void)
 {
+    struct pollfd pipe = {.fd = signal_pipe[0], .events = POLLIN};
     unsigned char byte;
-    while (read(signal_pipe[0], &byte, 1) != 1)
+    /* ThreadSanitizer runs a handler within poll, but not within read. */
+    while (poll(&pipe, 1, -1) != 1 || read(signal_pipe[0], &byte, 1) != 1)
         continue; /* interrupted */
     return byte;
 }
