@@ -101,6 +101,8 @@ static void *exit_on_signal(void *argument)
     int signal = next_signal();
     while (signal == SIGHUP)
         signal = next_signal();
+    if (signal == 0)
+        return NULL; /* end_watch */
     _exit(watch->cleanly ? EXIT_SUCCESS : 128 + signal);
 }
 
@@ -114,7 +116,7 @@ static void end_watch(struct exit_watch *watch)
 {
     if (!watch->running)
         return;
-    pthread_cancel(watch->thread);
+    on_signal(0); /* no signal's number; cancelling the thread would upset AddressSanitizer */
     pthread_join(watch->thread, NULL);
 }
 
