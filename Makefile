@@ -43,6 +43,8 @@ LINK_release := -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(if $(X
 LINK_asan := -fsanitize=address,undefined
 LINK_tsan := -fsanitize=thread
 LINK_valgrind :=
+FLAGS_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+LINK_fuzz := -fsanitize=address,undefined
 
 # make V=1 shows the commands.
 Q = $(if $(V),,@echo '  $(notdir $@)' &&)
@@ -194,6 +196,25 @@ test-browser: deps
 	build/browser/bin/python tests/browser/test_page.py --senetd $(O)/senetd --weights $(WEIGHTS) \
 	    $(if $(README),--readme deploy/page.jpg)
 
+# libFuzzer, for SECONDS each, under ASan and UBSan.
+SECONDS ?= 60
+FUZZERS := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(O)/tests/fuzz/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(LINKED)
+	$(Q)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS_model) $(LIBS_server)
+
+# The kernels see no foreign bytes, and take minutes to compile with all the instrumentation.
+ifeq ($(BUILD),fuzz)
+$(O)/model/kernels_%.o: override CC := gcc
+$(O)/model/kernels_%.o: FLAGS_fuzz := -O1
+endif
+
+.PHONY: fuzz run-fuzz
+fuzz: deps tools
+	@$(MAKE) --no-print-directory deps PACKAGES=python3
+	@$(MAKE) --no-print-directory BUILD=fuzz CC=clang CI= run-fuzz
+run-fuzz: $(FUZZERS)
+	@tests/fuzz/run.sh $(O)/tests/fuzz $(SECONDS)
+
 # What the compiler and the linker were asked for, looked up in the program.
 .PHONY: check-hardening
 check-hardening: deps
@@ -252,7 +273,7 @@ format: tools
 lint: deps tools
 	@$(MAKE) --no-print-directory all
 	clang-format --dry-run -Werror $(SOURCES)
-	shellcheck tests/*.sh tests/deploy/*.sh deploy/*.sh weights/*.sh .ci/run
+	shellcheck tests/*.sh tests/fuzz/run.sh tests/deploy/*.sh deploy/*.sh weights/*.sh .ci/run
 	tests/lint.sh $(O)
 
 clean:

@@ -25,7 +25,7 @@ struct service {
     const struct config *config;
     struct metrics *metrics; /* the HTTP thread's alone */
     struct models *models;
-    struct keys *keys;       /* NULL: everyone may */
+    struct keys *keys;          /* NULL: everyone may */
     atomic_size_t explanations; /* in flight */
     struct v2_stats *v2_stats;  /* likewise */
     _Atomic(enum service_state) state;
