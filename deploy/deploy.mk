@@ -125,6 +125,7 @@ deb: deps
 	@$(MAKE) --no-print-directory deps PACKAGES="debhelper dpkg-dev lintian systemd"
 	rm -rf $(DEB) && mkdir -p $(DEB)/senetd-$(VERSION)
 	cp -a Makefile README.md LICENSE include model server weights deploy $(DEB)/senetd-$(VERSION)
+	install -D -m 644 -t $(DEB)/senetd-$(VERSION)/tests/data tests/data/* # the page has a sample
 	mv $(DEB)/senetd-$(VERSION)/deploy/debian $(DEB)/senetd-$(VERSION)/debian
 	sed -i 's/@BUILD_DEPENDS@/$(subst $(space),$(comma) ,$(strip $(BUILD_DEPENDS)))/' \
 	    $(DEB)/senetd-$(VERSION)/debian/control
