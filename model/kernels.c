@@ -23,7 +23,7 @@ const struct kernels *kernels_at(size_t index)
     return index < sizeof candidates / sizeof *candidates ? candidates[index] : NULL;
 }
 
-const char *precision_name(enum precision precision)
+const char *kernels_precision_name(enum precision precision)
 {
     static const char *const names[] = {"fp32", "bf16", "int8"};
     return names[precision];
@@ -46,5 +46,5 @@ enum error_code kernels_find(const char *name, enum precision precision, const s
                                    length ? ", " : "", kernels->name);
     }
     return error_set(err, ERROR_USAGE, "no kernels named \"%s\" for %s; this CPU has %s",
-                     name ? name : "", precision_name(precision), length ? names : "none");
+                     name ? name : "", kernels_precision_name(precision), length ? names : "none");
 }

@@ -121,7 +121,7 @@ extern const struct kernels kernels_neon, kernels_neon_bf16, kernels_neon_int8;
 const struct kernels *kernels_at(size_t index);
 
 /* "fp32", "bf16" or "int8". */
-const char *precision_name(enum precision precision);
+const char *kernels_precision_name(enum precision precision);
 
 /* The backend of that name and precision; a NULL name picks the fastest that this CPU supports.
  * Errors: ERROR_USAGE, listing the names. */

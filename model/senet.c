@@ -115,7 +115,7 @@ static void describe(struct senet *model, const char *path, const struct model_c
     else
         derive_architecture(net, info->architecture, sizeof info->architecture);
     snprintf(info->layout, sizeof info->layout, "%s", net->legacy ? "legacy" : "timm");
-    info->precision = precision_name(model->kernels->precision);
+    info->precision = kernels_precision_name(model->kernels->precision);
     info->kernels = model->kernels->name;
     info->classes = net->fc.out;
     info->residual_blocks = net->block_count;

@@ -236,8 +236,8 @@ static void compare(const struct kernels *kernels, const size_t shape[8], bool r
         if (!(fabsf(found[i] - value) <= tolerance_of(&p, kernels->precision, value)))
             fail_msg("%s %s: %zu -> %zu, kernel %zu, stride %zu, groups %zu, %zu x %zu: value %zu "
                      "is %g, expected %g",
-                     kernels->name, precision_name(kernels->precision), p.conv.in, p.conv.out,
-                     p.conv.kernel, p.conv.stride, p.conv.groups, p.height, p.width, i,
+                     kernels->name, kernels_precision_name(kernels->precision), p.conv.in,
+                     p.conv.out, p.conv.kernel, p.conv.stride, p.conv.groups, p.height, p.width, i,
                      (double)found[i], (double)value);
     }
     /* The last image alone, with helpers: the same to the last bit. */
