@@ -108,8 +108,10 @@ static enum error_code read_value(const char *value, struct query *out, struct e
     return ERROR_NONE;
 }
 
+/* More than one key may name blocks; the last one counts. */
 static enum error_code select_none(const struct senet *model, struct query *out, struct error *err)
 {
+    free(out->selection.blocks);
     out->selection.blocks = calloc(senet_info(model)->blocks + 1, sizeof(bool));
     if (out->selection.blocks == NULL)
         return error_set(err, ERROR_MEMORY, "no memory for a list of layers");

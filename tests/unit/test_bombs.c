@@ -49,6 +49,7 @@ static void put_little(struct file *file, size_t value, size_t bytes)
     }
 }
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 /* Megabytes of the process at their highest since start. */
 static size_t peak_mb(void)
 {
@@ -61,6 +62,7 @@ static size_t peak_mb(void)
         fclose(status);
     return kilobytes / 1024;
 }
+#endif
 
 /* Decodes a copy of exactly that size, and frees the file. */
 static enum error_code decode(struct file *file, struct error *err)
