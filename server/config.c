@@ -326,11 +326,13 @@ static void print_row(const struct config *config, size_t index, FILE *to)
 void config_print(const struct config *config, bool json, FILE *to)
 {
     struct writer out = {0};
-    if (json)
+    if (json) {
         print_json(config, &out);
-    fwrite(out.bytes, 1, out.size, to);
-    writer_free(&out);
-    for (size_t i = 0; !json && i < CONFIG_OPTION_COUNT; i++)
+        fwrite(out.bytes, 1, out.size, to);
+        writer_free(&out);
+        return;
+    }
+    for (size_t i = 0; i < CONFIG_OPTION_COUNT; i++)
         print_row(config, i, to);
 }
 
