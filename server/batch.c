@@ -111,28 +111,30 @@ static void finish_all(struct batch *batch, struct batch_image *image)
 }
 
 /* Drops what is over. Called and left with the mutex held, which is let go meanwhile if there is
- * something. Returns the next deadline, INT64_MAX for none. */
+ * something; jobs may come and be abandoned in that time, so it looks again. Returns the next
+ * deadline, INT64_MAX for none. */
 static int64_t sweep(struct batch *batch)
 {
-    struct sweep sweep = {batch, monotonic_ns(), INT64_MAX};
-    if (batch->limited == 0 && !batch->cancelled)
-        return INT64_MAX;
-    struct batch_image *ready = turns_remove(&batch->ready, is_over, &sweep);
-    struct batch_image *encoded = turns_remove(&batch->encoded, is_over, &sweep);
-    if (ready == NULL && encoded == NULL)
-        return sweep.nearest_ns;
-    for (struct batch_image *image = ready; image != NULL; image = image->next) {
-        batch->free_slots[batch->free_count++] = image->input;
-        drop(batch, image);
+    for (;;) {
+        struct sweep sweep = {batch, monotonic_ns(), INT64_MAX};
+        if (batch->limited == 0 && !batch->cancelled)
+            return INT64_MAX;
+        struct batch_image *ready = turns_remove(&batch->ready, is_over, &sweep);
+        struct batch_image *encoded = turns_remove(&batch->encoded, is_over, &sweep);
+        if (ready == NULL && encoded == NULL)
+            return sweep.nearest_ns;
+        for (struct batch_image *image = ready; image != NULL; image = image->next) {
+            batch->free_slots[batch->free_count++] = image->input;
+            drop(batch, image);
+        }
+        for (struct batch_image *image = encoded; image != NULL; image = image->next)
+            drop(batch, image);
+        pthread_cond_broadcast(&batch->encoded_or_slot);
+        pthread_mutex_unlock(&batch->mutex);
+        finish_all(batch, ready);
+        finish_all(batch, encoded);
+        pthread_mutex_lock(&batch->mutex);
     }
-    for (struct batch_image *image = encoded; image != NULL; image = image->next)
-        drop(batch, image);
-    pthread_cond_broadcast(&batch->encoded_or_slot);
-    pthread_mutex_unlock(&batch->mutex);
-    finish_all(batch, ready);
-    finish_all(batch, encoded);
-    pthread_mutex_lock(&batch->mutex);
-    return sweep.nearest_ns;
 }
 
 static void wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t ns)

@@ -38,7 +38,7 @@ def check_routes(address):
 
 def main():
     senetd = sys.argv[1] if len(sys.argv) > 1 else "build/senetd"
-    seconds = sys.argv[2] if len(sys.argv) > 2 else "60"
+    seconds = sys.argv[2] if len(sys.argv) > 2 else "40"
     with Daemon(senetd, "--weights", "weights/demo", "--max-body", "1m") as daemon:
         check_routes(daemon.address)
         print("ok: every route is described")
