@@ -11,7 +11,7 @@ _senetd()
         esac
     done
     case $prev in
-        --weights | --labels | --config | --images | --classes | --output | -o | --port-file | --*-file | --*-dir)
+        --weights | --labels | --config | --images | --classes | --output | -o | --port-file | --*-file | --*-dir | --tls-*)
             _filedir
             return
             ;;

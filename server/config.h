@@ -55,6 +55,9 @@
          "images that may wait before requests are refused with 503")                              \
     TEXT(api_key_file, "api-key-file", NULL, "PATH",                                               \
          "keys, one a line; all but probes of health must show one")                               \
+    TEXT(tls_cert, "tls-cert", NULL, "PATH",                                                       \
+         "certificate (PEM, intermediates behind it) to serve https with; SIGHUP reads it anew")   \
+    TEXT(tls_key, "tls-key", NULL, "PATH", "its key (PEM), which only owner and group may read")   \
     TEXT(cors_origin, "cors-origin", NULL, "ORIGIN",                                               \
          "whose pages may use the service, https://example.org, or * for all; default: none")      \
     SIZE(max_connections, "max-connections", 1000, 1, 100000, 1000, "N",                           \

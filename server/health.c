@@ -6,6 +6,7 @@
 #include "health.h"
 #include "listener.h"
 #include "monotonic.h"
+#include "tls.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -24,6 +25,7 @@ struct probe {
     char host[LISTENER_HOST_BYTES], port[8];
     char answer[ANSWER_BYTES]; /* its beginning, terminated */
     int64_t deadline;
+    int fd;
 };
 
 /* An address to listen on is not always one to connect to. */
@@ -109,21 +111,30 @@ static enum error_code open_connection(const struct probe *probe, int *fd, struc
                                 strerror(cause));
 }
 
+static bool wait_on(void *context, short events)
+{
+    const struct probe *probe = context;
+    return wait_for(probe, probe->fd, events);
+}
+
 /* Sends the request and reads the answer's beginning, to its end or until the buffer is full. */
-static enum error_code exchange_with(struct probe *probe, int fd, struct error *err)
+static enum error_code exchange_with(struct probe *probe, bool encrypted, struct error *err)
 {
     char request[128];
     int size = snprintf(request, sizeof request,
                         "GET %s HTTP/1.1\r\nHost: localhost\r\nUser-Agent: senetd-health\r\n"
                         "Connection: close\r\n\r\n",
                         probe->path);
+    if (encrypted)
+        return tls_ask(probe->fd, wait_on, probe, request, probe->answer, sizeof probe->answer,
+                       err);
     size_t used = 0;
     /* A fresh socket's buffer takes so short a request as a whole. */
-    ssize_t moved = send(fd, request, (size_t)size, MSG_NOSIGNAL);
+    ssize_t moved = send(probe->fd, request, (size_t)size, MSG_NOSIGNAL);
     while (moved > 0 && used + 1 < sizeof probe->answer) {
-        if (!wait_for(probe, fd, POLLIN))
+        if (!wait_for(probe, probe->fd, POLLIN))
             return error_set(err, ERROR_IO, "no answer to %s in time", probe->path);
-        moved = recv(fd, probe->answer + used, sizeof probe->answer - 1 - used, 0);
+        moved = recv(probe->fd, probe->answer + used, sizeof probe->answer - 1 - used, 0);
         used += moved > 0 ? (size_t)moved : 0;
     }
     probe->answer[used] = '\0';
@@ -148,10 +159,9 @@ enum error_code health_probe(const struct config *config, struct error *err)
 {
     struct probe probe = {.path = config->live ? "/healthz" : "/readyz",
                           .deadline = monotonic_ns() + DEADLINE_NS};
-    int fd;
     TRY(find_address(config, &probe, err));
-    TRY(open_connection(&probe, &fd, err));
-    enum error_code code = exchange_with(&probe, fd, err);
-    close(fd);
+    TRY(open_connection(&probe, &probe.fd, err));
+    enum error_code code = exchange_with(&probe, config->tls_cert != NULL, err);
+    close(probe.fd);
     return code == ERROR_NONE ? judge(&probe, err) : code;
 }

@@ -23,6 +23,7 @@
 #include "page.h"
 #include "reply.h"
 #include "routes.h"
+#include "tls.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -43,7 +44,7 @@
 
 struct http {
     struct service *service;
-    bool admin;
+    bool admin, encrypted;
     struct MHD_Daemon *daemon;
     struct body_budget budget;
     bool exact_framing;   /* see framing.h; this version of the library is known */
@@ -434,9 +435,11 @@ static enum MHD_Result take_piece(struct transfer *transfer, const char *data, s
     if (transfer->received > ceiling) {
         error_set(&transfer->refusal, ERROR_TOO_LARGE, "the body has more than %zu bytes",
                   ceiling / HARD_CEILING);
-        farewell_send(transfer->peer->fd, 413, error_name(ERROR_TOO_LARGE),
-                      transfer->refusal.message, exchange->id);
-        transfer->peer->told = 413;
+        if (!transfer->http->encrypted) {
+            farewell_send(transfer->peer->fd, 413, error_name(ERROR_TOO_LARGE),
+                          transfer->refusal.message, exchange->id);
+            transfer->peer->told = 413;
+        }
         transfer->peer->lingers = true;
         return MHD_NO;
     }
@@ -611,7 +614,7 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-static struct connections_limits limits_of(const struct config *config)
+static struct connections_limits limits_of(const struct config *config, bool encrypted)
 {
     const int64_t second_ns = 1000000000;
     return (struct connections_limits){
@@ -621,6 +624,7 @@ static struct connections_limits limits_of(const struct config *config)
         .idle_ns = (int64_t)config->idle_timeout * second_ns,
         .stall_ns = (int64_t)config->stall_timeout * second_ns,
         .min_rate = config->min_rate,
+        .encrypted = encrypted,
     };
 }
 
@@ -640,13 +644,17 @@ static void allow_descriptors(size_t sockets)
 /* NULL with errno. The library's own timeout stays off; see connections.h. */
 static struct MHD_Daemon *start_daemon(struct http *http, int listen_fd, size_t sockets)
 {
+    const unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
+                           (http->encrypted ? MHD_USE_TLS : 0);
     return MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC, 0, on_client, http,
-        on_request, http, MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_NOTIFY_COMPLETED,
-        on_completed, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
-        MHD_OPTION_URI_LOG_CALLBACK, on_target, http, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)sockets, MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        CONNECTION_BYTES, MHD_OPTION_END);
+        flags, 0, on_client, http, on_request, http, MHD_OPTION_LISTEN_SOCKET, listen_fd,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, http, MHD_OPTION_URI_LOG_CALLBACK, on_target, http,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)sockets, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES,
+        /* without TLS the list ends here */
+        http->encrypted ? MHD_OPTION_HTTPS_PRIORITIES : MHD_OPTION_END, TLS_PRIORITIES,
+        MHD_OPTION_HTTPS_CERT_CALLBACK2, tls_retriever(), MHD_OPTION_END);
 }
 
 enum error_code http_start(struct service *service, const struct listener *listener, bool admin,
@@ -659,13 +667,14 @@ enum error_code http_start(struct service *service, const struct listener *liste
     }
     http->service = service;
     http->admin = admin;
+    http->encrypted = !admin && service->config->tls_cert != NULL;
     http->quiesced_fd = -1;
     http->exact_framing = strcmp(MHD_get_version(), "0.9.75") == 0;
     http->budget.cap = service->config->max_body;
     http->budget.most = service->config->queue_bytes > 0
                             ? service->config->queue_bytes
                             : UPLOAD_BUDGET * service->config->max_body;
-    const struct connections_limits limits = limits_of(service->config);
+    const struct connections_limits limits = limits_of(service->config, http->encrypted);
     allow_descriptors(limits.most + CONNECTIONS_RESERVE);
     if (connections_start(&limits, &http->connections, err) == ERROR_NONE)
         http->daemon = start_daemon(http, listener->fd, limits.most + CONNECTIONS_RESERVE);

@@ -20,6 +20,7 @@
 #include "plot.h"
 #include "profile.h"
 #include "service.h"
+#include "tls.h"
 #include "v2_stats.h"
 #include "watchdog.h"
 
@@ -120,12 +121,25 @@ static void end_watch(struct exit_watch *watch)
     pthread_join(watch->thread, NULL);
 }
 
+static bool has_tls(const struct config *config)
+{
+    return config->tls_cert != NULL || config->tls_key != NULL;
+}
+
+static void reload_certificate(const struct config *config)
+{
+    struct error err = {0};
+    if (has_tls(config) && tls_load(config->tls_cert, config->tls_key, &err) != ERROR_NONE)
+        log_error("tls", "the old certificate goes on: %s", err.message);
+}
+
 /* Until a signal other than SIGHUP, which is returned. */
 static int wait_for_stop(struct service *service)
 {
     int signal;
     while ((signal = next_signal()) == SIGHUP) {
         log_info("reload", "SIGHUP: loading '%s'", service->config->weights);
+        reload_certificate(service->config);
         models_request_load(service->models);
     }
     return signal;
@@ -167,7 +181,7 @@ static enum error_code open_public(struct daemon *daemon, struct error *err)
     struct listener listener;
     TRY(listener_open(config->listen, &listener, err));
     TRY(http_start(&daemon->service, &listener, false, &daemon->public, err));
-    log_info("listen", "http://%s", listener.name);
+    log_info("listen", "%s://%s", has_tls(config) ? "https" : "http", listener.name);
     return config->port_file != NULL ? listener_write_port(&listener, config->port_file, err)
                                      : ERROR_NONE;
 }
@@ -192,6 +206,8 @@ static enum error_code serve(const struct config *config, struct error *err)
     enum error_code code = v2_stats_new(&service->v2_stats, err);
     if (code == ERROR_NONE && config->api_key_file != NULL)
         code = keys_load(config->api_key_file, &service->keys, err);
+    if (code == ERROR_NONE && has_tls(config))
+        code = tls_load(config->tls_cert, config->tls_key, err);
     if (code == ERROR_NONE)
         code = models_new(config, &service->models, err);
     if (code == ERROR_NONE)
@@ -218,6 +234,7 @@ static enum error_code serve(const struct config *config, struct error *err)
     models_free(service->models);
     v2_stats_free(service->v2_stats);
     keys_free(service->keys);
+    tls_unload();
     metrics_free(service->metrics);
     end_watch(&watch);
     if (code == ERROR_NONE)
@@ -304,6 +321,9 @@ static enum error_code check_config(const struct config *config, struct error *e
         TRY(listener_check(config->admin_listen, err));
     TRY(check_path("weights", config->weights, err));
     TRY(check_path("labels", config->labels, err));
+    if (has_tls(config))
+        TRY(tls_load(config->tls_cert, config->tls_key, err));
+    tls_unload();
     puts("the configuration is valid");
     return ERROR_NONE;
 }

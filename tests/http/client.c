@@ -99,6 +99,8 @@ static void prepare(struct transfer *transfer, const struct daemon *daemon,
     curl_easy_setopt(transfer->curl, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(transfer->curl, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(transfer->curl, CURLOPT_PATH_AS_IS, 1L);
+    if (daemon->certificate != NULL)
+        curl_easy_setopt(transfer->curl, CURLOPT_CAINFO, daemon->certificate);
     if (request->body != NULL)
         set_body(transfer);
     if (request->type != NULL)

@@ -93,7 +93,8 @@ static void wait_for_port(struct daemon *daemon)
         if (file != NULL)
             fclose(file);
         if (read) {
-            snprintf(daemon->base, sizeof daemon->base, "http://127.0.0.1:%u", daemon->port);
+            snprintf(daemon->base, sizeof daemon->base, "%s://127.0.0.1:%u",
+                     daemon->certificate != NULL ? "https" : "http", daemon->port);
             return;
         }
         if (waitpid(daemon->pid, NULL, WNOHANG) != 0)
@@ -112,6 +113,9 @@ void daemon_launch(struct daemon *daemon, const char *const *extra)
     assert_true(daemon->pid >= 0);
     if (daemon->pid == 0)
         become(daemon, extra);
+    for (; extra != NULL && *extra != NULL; extra++)
+        if (strcmp(*extra, "--tls-cert") == 0)
+            daemon->certificate = extra[1];
     wait_for_port(daemon);
 }
 

@@ -9,9 +9,10 @@
 struct daemon {
     pid_t pid;
     unsigned port;
-    char base[64];     /* "http://127.0.0.1:PORT" */
-    char folder[64];   /* for its files; removed by daemon_stop */
-    char log_path[80]; /* its stderr */
+    char base[64];           /* "http://127.0.0.1:PORT", https where certificate is set */
+    const char *certificate; /* the one that clients trust; --tls-cert's, or NULL */
+    char folder[64];         /* for its files; removed by daemon_stop */
+    char log_path[80];       /* its stderr */
 };
 
 /* Starts $BUILD_DIR/senetd (default build/) with the tiny model on a free port of 127.0.0.1 and
