@@ -28,9 +28,16 @@ $(O)/libsenet.pc: deploy/libsenet.pc.in FORCE
 	    -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
 	    -e 's|@LIBS@|$(LIBS_model)|' $< >$@
 
-$(O)/senetd.service $(O)/config.json: $(O)/%: deploy/%.in FORCE
+$(O)/config.json: deploy/config.json.in FORCE
+	$(Q)sed -e 's|@DATADIR@|$(DATADIR)|' $< >$@
+
+# Of the system that the unit is for; where there is none at hand, a recent one.
+SYSTEMD_VERSION ?= $(or $(shell pkg-config --modversion systemd 2>/dev/null),253)
+RELOADS := $(shell [ '$(firstword $(subst ., ,$(SYSTEMD_VERSION)))' -ge 253 ] && echo yes)
+$(O)/senetd.service: deploy/systemd/senetd.service.in FORCE
 	$(Q)sed -e 's|@BINDIR@|$(BINDIR)|' -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|' \
-	    -e 's|@DATADIR@|$(DATADIR)|' $< >$@
+	    $(if $(RELOADS),,-e 's|^Type=notify-reload|Type=notify\nExecReload=/bin/kill -HUP $$MAINPID|') \
+	    $< >$@
 
 # The options in the manual page are those of senetd --help.
 $(O)/senetd.8: deploy/man/senetd.8.in deploy/man/options.awk $(O)/senetd
@@ -91,6 +98,22 @@ test-deploy: check-deploy
 	tests/deploy/fleet.py --senetd $(O)/senetd --weights weights/demo --throughput
 	@$(MAKE) --no-print-directory deb
 	tests/deploy/docker.sh
+
+# The tables of deploy/README.md, five minutes on an idle machine, as root; RECORD=1 writes them there.
+.PHONY: sizing
+sizing: deps
+	@$(MAKE) --no-print-directory deps PACKAGES="haproxy iproute2 python3-venv"
+	@$(MAKE) --no-print-directory all
+	test -d build/capacity || python3 -m venv build/capacity
+	build/capacity/bin/pip install -q simpy
+	build/capacity/bin/python deploy/capacity.py all --senetd $(O)/senetd --weights $(WEIGHTS) \
+	    $(if $(RECORD),--record)
+
+# The program for the other architecture, built by a cross compiler and run by QEMU.
+.PHONY: check-aarch64
+check-aarch64: deps
+	@$(MAKE) --no-print-directory deps PACKAGES="gcc-aarch64-linux-gnu qemu-user dpkg-dev"
+	tests/deploy/aarch64.sh
 
 # ---- Kubernetes' manifests ----------------------------------------------------------------------
 

@@ -65,13 +65,30 @@ nm -D --defined-only "$root/usr/lib/libsenet.so.0" | awk '{print $3}' >"$root/ex
 grep -q '^senet_run$' "$root/exported"
 refuse grep -vE '^(senet_|image_|preprocess_|error_)' "$root/exported"
 
-check the_manual_page_has_every_option
-man=$root/usr/share/man/man8/senetd.8
-"$root/usr/bin/senetd" --help | grep -oE '^  --[a-z-]+ ' | tr -d ' ' | while read -r option; do
-    grep -qF -- "${option//-/\\-}" "$man" || { echo "$option is not in the page"; exit 1; }
-done
+# What --help names: options, those without a value, commands. At least as many as there were once,
+# lest a change of its form empties the list.
+"$root/usr/bin/senetd" --help >"$root/help"
+mapfile -t options < <(grep -oE -- '--[a-z][a-z0-9-]*' "$root/help" | sort -u)
+mapfile -t commands < <(sed -nE 's/^  senetd \[?([a-z]+).*/\1/p' "$root/help" | sort -u)
+if [ "${#options[@]}" -lt 45 ] || [ "${#commands[@]}" -lt 6 ]; then
+    echo "--help names ${#options[@]} options and ${#commands[@]} commands"
+    exit 1
+fi
 
-check bash_completes_commands_and_options
+check the_manual_page_has_every_option_and_command
+man=$root/usr/share/man/man8/senetd.8
+for option in "${options[@]}"; do
+    grep -qE -- "${option//-/\\\\-}([^a-z0-9\\\\]|$)" "$man" ||
+        { echo "$option is not in the page"; exit 1; }
+done
+for command in "${commands[@]}"; do
+    grep -qE "^\.(B|BI|BR) \"?$command\b" "$man" || { echo "$command is not in the page"; exit 1; }
+done
+if command -v man >/dev/null; then
+    man --warnings -E UTF-8 -l "$man" 2>&1 >/dev/null | (! grep .)
+fi
+
+check bash_completes_every_command_and_option
 bash -n "$root/usr/share/bash-completion/completions/senetd"
 complete_line() { # complete_line WORD...: candidates for the last one
     bash -c '. /usr/share/bash-completion/bash_completion; . "$1"; shift
@@ -80,11 +97,26 @@ complete_line() { # complete_line WORD...: candidates for the last one
         _senetd; printf "%s\n" "${COMPREPLY[@]}"' _ \
         "$root/usr/share/bash-completion/completions/senetd" "$root/usr/bin" "$@"
 }
+complete_line senetd "" >"$root/offered"
+complete_line senetd -- >>"$root/offered"
+for word in "${options[@]}" "${commands[@]}"; do
+    grep -qxF -- "$word" "$root/offered" || { echo "$word is not offered"; exit 1; }
+done
 complete_line senetd he | expect health
 complete_line senetd health l | expect live
 complete_line senetd --max-b | expect --max-body
 complete_line senetd --kernels av | expect avx2
+complete_line senetd --precision i | expect int8
+complete_line senetd --labels tests/data/ca | expect tests/data/cat.jpg
+complete_line senetd --images tests/dat | expect tests/data
+complete_line senetd --queue "" | (! grep .)
 complete_line senetd classify tests/data/ca | expect tests/data/cat.jpg
+
+check the_unit_suits_the_system_it_is_for
+for version in 252 255; do
+    make -s --no-print-directory build/senetd.service SYSTEMD_VERSION=$version >/dev/null
+    grep -hE '^(Type|ExecReload)=' build/senetd.service
+done | tr '\n' ' ' | expect "Type=notify ExecReload=/bin/kill -HUP \$MAINPID Type=notify-reload"
 
 check uninstall_leaves_the_configuration
 make -s --no-print-directory uninstall DESTDIR="$root" PREFIX=/usr >/dev/null
