@@ -60,7 +60,8 @@ def fit_together(objects):
     container = pod["containers"][0]
     env = {e["name"]: e["value"] for e in container["env"]}
     drain = int(env["SENETD_DRAIN_DELAY"]) + int(env["SENETD_DRAIN_TIMEOUT"])
-    assert pod["terminationGracePeriodSeconds"] > drain
+    wait = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] > wait + drain
     readiness = container["readinessProbe"]
     assert readiness["periodSeconds"] * readiness["failureThreshold"] <= int(env["SENETD_DRAIN_DELAY"])
     assert readiness["httpGet"]["path"] == "/readyz"

@@ -14,10 +14,25 @@ for config in deploy/haproxy/*.cfg; do
     haproxy -c -q -f "$config"
 done
 
+say "maxconn is two batches a worker, by the daemon's own defaults"
+python3 - "$senetd" <<'PYTHON'
+import json, re, subprocess, sys
+batch = json.loads(subprocess.check_output([sys.argv[1], "--print-config", "--json"]))["max-batch"]["value"]
+compose, balancer = (open(f"deploy/{f}").read() for f in ("docker-compose.yml", "haproxy/haproxy.cfg"))
+workers = int(re.search(r"REPLICA_CPUS:-(\d+)", compose)[1])
+for text in (re.search(r"REPLICA_MAXCONN:-(\d+)", compose), re.search(r"REPLICA_MAXCONN-(\d+)", balancer)):
+    assert int(text[1]) == 2 * batch * workers, (text[0], batch, workers)
+PYTHON
+
 say "Prometheus: configuration, rules, their tests"
 promtool check config --syntax-only deploy/monitoring/prometheus.yml
 promtool check rules deploy/monitoring/rules.yml
 promtool test rules deploy/monitoring/rules_test.yml
+
+say "the runbook knows every alert"
+grep -oE 'alert: \w+' deploy/monitoring/rules.yml | while read -r _ alert; do
+    grep -q "\*\*.*$alert.*\*\*" deploy/README.md || { echo "$alert is not in deploy/README.md"; exit 1; }
+done
 
 say "Compose"
 (cd deploy && docker-compose config -q && docker-compose --profile fleet config -q)
@@ -28,6 +43,16 @@ say "JSON"
 for file in deploy/seccomp.json deploy/monitoring/dashboard.json; do
     python3 -m json.tool "$file" >/dev/null
 done
+
+say "the container may make the calls that decoders need to lock themselves in"
+python3 - <<'PYTHON'
+import json
+rules = json.load(open("deploy/seccomp.json"))["syscalls"]
+allowed = {n for r in rules if r["action"] == "SCMP_ACT_ALLOW" for n in r["names"]}
+needed = """seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self memfd_create fork
+clone wait4 prctl setrlimit prlimit64 getrusage close_range socketpair signalfd4 kill""".split()
+assert allowed >= set(needed), sorted(set(needed) - allowed)
+PYTHON
 
 say "every expression of the dashboard parses"
 python3 - "$work/dashboard_rules.yml" <<'PYTHON'
