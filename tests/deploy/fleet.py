@@ -19,8 +19,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+
+from load import Load, go_through
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 TAG = f"snt{os.getpid() % 10000}"
@@ -75,50 +76,6 @@ class Replica:
 
     def link_set(self, state):
         run("ip", "-n", f"{TAG}lb", "link", "set", self.link, state)
-
-
-class Load:
-    """Client threads; a failure is remembered with the phase in which it was seen."""
-
-    def __init__(self, clients, body, label):
-        self.body, self.label = body, label
-        self.lock, self.stop = threading.Lock(), threading.Event()
-        self.done, self.failures, self.slowest = 0, [], 0.0
-        self.threads = [threading.Thread(target=self.client) for _ in range(clients)]
-        for thread in self.threads:
-            thread.start()
-
-    def client(self):
-        while not self.stop.is_set():
-            begin, why = time.monotonic(), None
-            try:
-                link = http.client.HTTPConnection(LB, 8000, timeout=30)
-                link.request("POST", "/classify?excitations=none&topk=1", self.body)
-                answer = link.getresponse()
-                text = answer.read()
-                if answer.status != 200:
-                    why = f"{answer.status} {text[:100]!r}"
-                elif (label := json.loads(text)["results"][0]["top_k"][0]["label"]) != self.label:
-                    why = f"label {label}"
-                link.close()
-            except (OSError, http.client.HTTPException) as error:
-                why = repr(error)
-            with self.lock:
-                self.done += 1
-                self.slowest = max(self.slowest, time.monotonic() - begin)
-                if why:
-                    self.failures.append(why)
-
-    def take(self):
-        with self.lock:
-            result = self.done, self.failures, self.slowest
-            self.done, self.failures, self.slowest = 0, [], 0.0
-        return result
-
-    def finish(self):
-        self.stop.set()
-        for thread in self.threads:
-            thread.join()
 
 
 def balancer(options, replicas):
@@ -213,7 +170,7 @@ def throughput(options, replicas, body, label):
             replica.start(core=core)
             replica.wait_ready()
         time.sleep(8)  # the balancer's slow start
-        load = Load(16, body, label)
+        load = Load(LB, 8000, 16, body, label)
         time.sleep(3)
         load.take()
         time.sleep(options.seconds)
@@ -234,6 +191,7 @@ def main():
     parser.add_argument("--clients", type=int, default=6)
     parser.add_argument("--pause", type=float, default=2, help="seconds around each event")
     parser.add_argument("--throughput", action="store_true", help="measure one replica against two")
+    parser.add_argument("--only-throughput", action="store_true", help="and nothing else")
     parser.add_argument("--seconds", type=float, default=10, help="of each throughput measurement")
     options = parser.parse_args()
     options.work = pathlib.Path(tempfile.mkdtemp(prefix="senetd-fleet-"))
@@ -253,7 +211,7 @@ def main():
 
     # What may fail: nothing that the daemon or the balancer sees coming; of the rest, what was in
     # flight at the lost replica, at most as many as there are clients.
-    pause, bad = options.pause, False
+    pause = options.pause
     phases = [
         ("steady", 0, lambda: time.sleep(pause)),
         ("rolling restart", 0, lambda: rolling_restart(replicas, pause)),
@@ -262,18 +220,12 @@ def main():
         ("network cut", options.clients, lambda: cut(replicas[2], pause)),
         ("bad weights", 0, lambda: bad_weights(replicas[0], options, pause)),
     ]
-    load = Load(options.clients, picture.read_bytes(), label)
-    for name, allowed, act in phases:
-        load.take()
-        act()
-        done, failures, slowest = load.take()
-        print(f"fleet: {name}: {len(failures)} of {done} failed (at most {allowed} may), "
-              f"slowest {slowest * 1000:.0f} ms", flush=True)
-        if len(failures) > allowed or done == 0:
-            print("  " + "\n  ".join(failures[:5]))
-            bad = True
-    load.finish()
-    if options.throughput:
+    bad = False
+    if not options.only_throughput:
+        load = Load(LB, 8000, options.clients, picture.read_bytes(), label)
+        bad = go_through("fleet", load, phases)
+        load.finish()
+    if options.throughput or options.only_throughput:
         throughput(options, replicas, picture.read_bytes(), label)
     if bad:
         print((options.work / "haproxy.log").read_text()[-3000:])
