@@ -1,7 +1,7 @@
 #!/bin/bash
-# aarch64.sh - builds senetd and the kernels' tests for aarch64 against Debian's libraries, and runs
+# aarch64.sh PACKAGE... - builds senetd and the kernels' tests for aarch64 against Debian's libraries, and runs
 # them by QEMU: every NEON backend against the reference, the demo model on a photo in every precision.
-# The libraries are unpacked below build/aarch64: nothing of the system is touched.
+# The libraries of the packages are unpacked below build/aarch64: nothing of the system is touched.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 top=$PWD/build/aarch64
@@ -17,9 +17,7 @@ if [ ! -e "$top/unpacked" ]; then
             -o Dir::State::status=/dev/null -o APT::Sandbox::User=root "$@"
     }
     apt_arm64 update
-    apt_arm64 install --download-only --no-install-recommends -y libc6-dev libmicrohttpd-dev \
-        libjansson-dev libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev libstb-dev \
-        libopenblas-pthread-dev nettle-dev libcmocka-dev libcurl4-openssl-dev libseccomp-dev >/dev/null
+    apt_arm64 install --download-only --no-install-recommends -y "$@" >/dev/null
     for package in "$top"/apt/archives/*.deb; do dpkg -x "$package" "$root"; done
     rm -rf "$top/apt"
     # Links that lead out of the folder lead into it.
