@@ -2,7 +2,7 @@
  *
  * Ablation, no gradients: the network runs with gates replaced, and the answer is what changes. One
  * replacement a block, or, within one block, each of 16 groups of neighbouring channels and the
- * gates furthest from their reference mean, one at a time. The work is bounded: at most about 8.5
+ * gates furthest from their reference mean, one at a time. The work is bounded: at most about 8.6
  * whole runs for all 16 blocks of an SE-ResNet-50, and as many block runs as EXPLAIN_BLOCK_RUNS for
  * channels. Everything is allocated before the job is submitted; a worker of the queue runs it like
  * any other image. Few may be in flight, for their memory and for the other requests' sake.

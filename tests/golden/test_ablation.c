@@ -2,6 +2,7 @@
  * the network's own rules: bits do not depend on how the ablations are batched.
  */
 #include "golden.h"
+#include "network.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -184,12 +185,86 @@ static void the_computed_gates_change_nothing(void **state)
     }
 }
 
+/* ---- what it costs, counted ---------------------------------------------------------------------
+ */
+
+enum { COUNTED_SIDE = 64, COUNTED_ROWS = 4 };
+
+struct counted {
+    struct architecture net;
+    const struct kernels *kernels;
+    struct arena weights, activations;
+    struct network_buffers buffers;
+    struct network_operation operations[2048];
+    struct network_profile profile;
+};
+
+/* The demo model, SE-ResNet-50, and buffers for as many rows as a context has. */
+static struct counted *open_counted(void)
+{
+    struct safetensors *file = golden_open("weights/demo/model.safetensors");
+    struct counted *out = calloc(1, sizeof *out);
+    struct error err = {0};
+    assert_non_null(out);
+    if (kernels_find(NULL, PRECISION_FP32, &out->kernels, &err) != ERROR_NONE ||
+        checkpoint_load(file, out->kernels, &out->net, &out->weights, &err) != ERROR_NONE)
+        fail_msg("%s", err.message);
+    safetensors_close(file);
+    out->profile = (struct network_profile){.operations = out->operations, .most = 2048};
+    out->buffers = (struct network_buffers){.height = COUNTED_SIDE,
+                                            .width = COUNTED_SIDE,
+                                            .images = COUNTED_ROWS,
+                                            .profile = &out->profile};
+    network_layout(&out->net, out->kernels, &out->buffers, &out->activations);
+    assert_int_equal(arena_commit(&out->activations, "activations", &err), ERROR_NONE);
+    network_layout(&out->net, out->kernels, &out->buffers, &out->activations);
+    return out;
+}
+
+static void close_counted(struct counted *counted)
+{
+    arena_free(&counted->activations);
+    arena_free(&counted->weights);
+    free(counted);
+}
+
+/* Sixteen ablations beside the untouched run cost less than half of sixteen runs, in multiply-adds
+ * as in calls of a block's kernels: they begin at their block, and four of them are one batch. */
+static void sixteen_ablations_cost_half_of_their_runs(void **state)
+{
+    static float input[3 * COUNTED_SIDE * COUNTED_SIDE];
+    struct senet_ablation ablations[16];
+    float logits[17 * CLASSES];
+    double sum = 0;
+    size_t calls = 0;
+    (void)state;
+    struct counted *counted = open_counted();
+    assert_int_equal(counted->net.block_count, 16);
+    assert_int_equal(counted->net.fc.out, CLASSES);
+    for (size_t i = 0; i < 16; i++)
+        ablations[i] = (struct senet_ablation){.block = i, .gates = NULL};
+    network_ablate(&counted->net, counted->kernels, &counted->buffers, input, ablations, 16, logits,
+                   NULL);
+    assert_true(counted->profile.count < counted->profile.most);
+    for (size_t i = 0; i < counted->profile.count; i++) {
+        sum += counted->operations[i].multiply_adds;
+        calls += strstr(counted->operations[i].name, ".conv2") != NULL;
+    }
+    double runs = sum / network_multiply_adds(&counted->net, COUNTED_SIDE, COUNTED_SIDE) - 1;
+    print_message("    16 ablations cost %.2f runs, and each block is called %.2f times\n", runs,
+                  (double)calls / 16);
+    assert_true(runs > 0 && runs <= 8);
+    assert_true(calls <= 16 * 16 / 4);
+    close_counted(counted);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ablations_agree_with_timm),
         cmocka_unit_test(bits_do_not_depend_on_the_batch),
         cmocka_unit_test(the_computed_gates_change_nothing),
+        cmocka_unit_test(sixteen_ablations_cost_half_of_their_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
