@@ -80,9 +80,9 @@ static enum error_code check_class(const struct query *query, struct error *err)
 {
     if (query->format != ARRAYS_NONE && query->id == NULL)
         return error_set(err, ERROR_USAGE, "format needs id here: statistics are told as JSON");
-    if (!query->has_class || (query->has_layer && query->id == NULL && !query->relative))
+    if (!query->has_class || (query->has_layer && query->id == NULL))
         return ERROR_NONE;
-    return error_set(err, ERROR_USAGE, "class needs layer, and goes with neither id nor relative");
+    return error_set(err, ERROR_USAGE, "class needs layer, and does not go with id");
 }
 
 static unsigned get_se_weights(struct exchange *exchange)
@@ -99,8 +99,8 @@ static unsigned get_se_weights(struct exchange *exchange)
         return routes_problem(exchange, &err);
     reference = query->selection.reference;
     if (query->has_class) {
-        if (statistics_class(&exchange->out, senet, attention, query->layer, query->class, &err) !=
-            ERROR_NONE)
+        if (statistics_class(&exchange->out, senet, attention, reference, query->layer,
+                             query->class, &err) != ERROR_NONE)
             return routes_problem(exchange, &err);
     } else if (query->id != NULL && query->format != ARRAYS_NONE) {
         exchange->query.selection.detail = DETAIL_FULL;

@@ -67,25 +67,27 @@ static void write_floats(struct writer *w, const char *name, const float *values
         writer_null(w);
 }
 
-/* The drift, and from means[channels] the z-scores; null where nothing is known yet. */
-static void write_relative(struct writer *w, const struct reference *reference,
-                           const struct senet_block *block, struct attention *attention,
-                           const double *means)
+/* Negative where nothing is known yet: null. */
+static void write_drift(struct writer *w, const struct reference *reference,
+                        const struct senet_block *block, struct attention *attention)
 {
     double drift = relative_drift(reference, block, attention);
     writer_key_number(w, "drift", drift >= 0 ? drift : NAN, STATISTIC_DIGITS);
-    writer_key(w, "z");
-    if (means == NULL) {
-        writer_null(w);
-        return;
+}
+
+/* The z-scores of means[channels], which are made of them, and their root mean square; null where
+ * nothing is known yet. */
+static void write_relative(struct writer *w, const struct reference *reference,
+                           const struct senet_block *block, double *means, bool known)
+{
+    double squares = 0;
+    for (size_t i = 0; known && i < block->channels; i++) {
+        size_t gate = block->offset + i;
+        means[i] = (means[i] - (double)reference->mean[gate]) / relative_scale(reference, gate);
+        squares += means[i] * means[i] / (double)block->channels;
     }
-    writer_open(w, '[');
-    for (size_t i = 0; i < block->channels; i++)
-        writer_number(w,
-                      (means[i] - (double)reference->mean[block->offset + i]) /
-                          relative_scale(reference, block->offset + i),
-                      STATISTIC_DIGITS);
-    writer_close(w, ']');
+    writer_key_number(w, "distance", known ? sqrt(squares) : NAN, STATISTIC_DIGITS);
+    write_doubles(w, "z", means, block->channels, known);
 }
 
 void statistics_layer(struct writer *w, const struct senet *model, struct attention *attention,
@@ -103,8 +105,10 @@ void statistics_layer(struct writer *w, const struct senet *model, struct attent
         write_doubles(w, "std", gates.deviation, block->channels, known);
         write_floats(w, "min", gates.least, block->channels, known);
         write_floats(w, "max", gates.most, block->channels, known);
-        if (reference != NULL)
-            write_relative(w, reference, block, attention, known ? gates.mean : NULL);
+        if (reference != NULL) {
+            write_drift(w, reference, block, attention);
+            write_relative(w, reference, block, gates.mean, known);
+        }
         writer_close(w, '}');
     } else {
         w->failed = true;
@@ -174,10 +178,8 @@ void statistics_all(struct writer *w, const struct senet *model, struct attentio
             writer_open(w, '{');
             describe_block_members(w, model, i);
             write_block_summary(w, senet_block(model, i), &gates);
-            if (reference != NULL) {
-                double drift = relative_drift(reference, senet_block(model, i), attention);
-                writer_key_number(w, "drift", drift >= 0 ? drift : NAN, STATISTIC_DIGITS);
-            }
+            if (reference != NULL)
+                write_drift(w, reference, senet_block(model, i), attention);
             writer_close(w, '}');
         }
         free_statistics(&gates);
@@ -187,8 +189,8 @@ void statistics_all(struct writer *w, const struct senet *model, struct attentio
 }
 
 enum error_code statistics_class(struct writer *w, const struct senet *model,
-                                 struct attention *attention, size_t layer, size_t class,
-                                 struct error *err)
+                                 struct attention *attention, const struct reference *reference,
+                                 size_t layer, size_t class, struct error *err)
 {
     const struct senet_block *block = senet_block(model, layer);
     double *mean = calloc(2 * block->channels, sizeof *mean);
@@ -215,6 +217,8 @@ enum error_code statistics_class(struct writer *w, const struct senet *model,
     describe_block_members(w, model, layer);
     write_doubles(w, "mean", mean, block->channels, true);
     write_doubles(w, "std", deviation, block->channels, true);
+    if (reference != NULL)
+        write_relative(w, reference, block, mean, true);
     writer_close(w, '}');
     free(mean);
     return ERROR_NONE;

@@ -21,11 +21,12 @@ void statistics_layer(struct writer *w, const struct senet *model, struct attent
 void statistics_all(struct writer *w, const struct senet *model, struct attention *attention,
                     const struct reference *reference);
 
-/* Running mean and std of one block's gates over the images of one predicted class. Errors:
- * ERROR_NOT_FOUND where there are none, ERROR_MEMORY. */
+/* Running mean and std of one block's gates over the images of one predicted class, with a
+ * reference (or NULL) also that mean's distance from it. Errors: ERROR_NOT_FOUND where there are
+ * none, ERROR_MEMORY. */
 enum error_code statistics_class(struct writer *w, const struct senet *model,
-                                 struct attention *attention, size_t layer, size_t class,
-                                 struct error *err) MUST_CHECK;
+                                 struct attention *attention, const struct reference *reference,
+                                 size_t layer, size_t class, struct error *err) MUST_CHECK;
 
 /* The reference: of all blocks mean and std, of one block (layer not NULL) the quantiles and the
  * classes' means and stds too. Errors: ERROR_MEMORY, ERROR_WEIGHTS. */
