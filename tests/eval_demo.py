@@ -190,13 +190,11 @@ def altered(photos, look):
     return out
 
 
-def print_drift(url):
-    """The blocks' distance from the reference, where the model has one."""
+def read_drift(url):
+    """{block: distance from the reference}, empty where the model has none."""
     lines = request(url, "GET", "/metrics")[1].decode().splitlines()
-    drift = [line.split('"')[1::2] + [float(line.rsplit(" ", 1)[1])] for line in lines
-             if line.startswith("senetd_se_drift{")]
-    if drift:
-        print("drift: " + ", ".join(f"{block} {value:.3f}" for block, value in drift))
+    return {line.split('"')[1]: float(line.rsplit(" ", 1)[1]) for line in lines
+            if line.startswith("senetd_se_drift{")}
 
 
 def report(photos, found):
@@ -268,7 +266,9 @@ def main():
             daemon = Daemon(args.senetd, args.weights)
         url = daemon.url if daemon else urlsplit(args.url)
         found = ask_all(url, photos, args.threads)
-        print_drift(url)
+        drift = read_drift(url)
+        if drift:
+            print("drift: " + ", ".join(f"{block} {value:.3f}" for block, value in drift.items()))
         if daemon:
             daemon.stop()
             daemon = None
