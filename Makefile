@@ -171,7 +171,7 @@ check-valgrind: deps tools
 # What numpy, safetensors and an XML parser make of the answers and figures; the example clients.
 .PHONY: check-arrays
 check-arrays: deps
-	@$(MAKE) --no-print-directory deps PACKAGES="python3-venv libxml2-utils"
+	@$(MAKE) --no-print-directory deps PACKAGES="python3-venv libxml2-utils librsvg2-bin nodejs"
 	@$(MAKE) --no-print-directory all
 	test -d build/arrays || python3 -m venv build/arrays
 	build/arrays/bin/pip install -q numpy safetensors requests
@@ -239,6 +239,24 @@ eval-demo: deps
 	@$(MAKE) --no-print-directory all
 	python3 tests/eval_demo.py --data $(PHOTOS) --senetd $(O)/senetd --weights $(WEIGHTS) \
 	    $(if $(TORCH),--torch $(WEIGHTS))
+
+# The drift in /metrics after a stream of those photos, of the same in gray, and of noise.
+.PHONY: eval-drift
+eval-drift: deps
+	@$(MAKE) --no-print-directory deps PACKAGES=python3-venv
+	@$(MAKE) --no-print-directory all
+	test -d build/drift || python3 -m venv build/drift
+	build/drift/bin/pip install -q numpy pillow
+	build/drift/bin/python tests/eval_drift.py --data $(PHOTOS) --senetd $(O)/senetd \
+	    --weights $(WEIGHTS) $(if $(CARD),--card $(WEIGHTS)/MODEL_CARD.md)
+
+# All that README.md shows of the demo model: to be made anew with new weights. PHOTOS is a folder.
+.PHONY: figures
+figures: deps
+	@$(MAKE) --no-print-directory all
+	$(O)/senetd plot --weights $(WEIGHTS) --classes $(PHOTOS)/val -o deploy/roles.svg
+	python3 tests/scripts/roles.py --write
+	@$(MAKE) --no-print-directory test-browser README=1
 
 # ---- speed ------------------------------------------------------------------------------------
 

@@ -197,7 +197,7 @@ static enum error_code read_figure(char **words, size_t count, struct config *ou
                          "plot needs one image file, or --classes DIR; got %zu files%s", count,
                          out->classes != NULL ? " and --classes" : "");
     if (out->output == NULL)
-        return error_set(err, ERROR_USAGE, "plot needs -o PATH, the SVG file to write");
+        return error_set(err, ERROR_USAGE, "plot needs -o PATH, the SVG or PNG file to write");
     out->files = words;
     out->file_count = count;
     return ERROR_NONE;
@@ -344,8 +344,8 @@ void config_help(FILE *to)
           "  senetd bench [--json]             time the network, without HTTP or decoding\n"
           "  senetd profile --images DIR       statistics of the photos' excitations, for "
           "relative=1\n"
-          "  senetd plot FILE -o PATH          an image's excitations as SVG\n"
-          "  senetd plot --classes DIR -o PATH mean excitations of each class as SVG\n"
+          "  senetd plot FILE -o PATH          an image's excitations as SVG or PNG\n"
+          "  senetd plot --classes DIR -o PATH mean excitations of each class as SVG or PNG\n"
           "  senetd health [live|ready]        ask the daemon at --listen; status 0 if it is\n"
           "  senetd --check                    load the model, run it once, print its facts\n"
           "  senetd --check-config             say whether the daemon would accept its options\n"

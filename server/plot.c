@@ -6,12 +6,12 @@
  */
 #include "plot.h"
 #include "attention.h"
+#include "figure.h"
 #include "reference.h"
 #include "relative.h"
 #include "samples.h"
 #include "writer.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,17 +28,6 @@ static const char *const sequential[LEVELS] = {"#f7fbff", "#deebf7", "#c6dbef",
 
 /* ---- SVG ---------------------------------------------------------------------------------------
  */
-
-static void open_svg(struct writer *w, double width, double height, const char *title)
-{
-    writer_format(
-        w,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %g %g\" width=\"%g\" "
-        "height=\"%g\" font-family=\"sans-serif\" font-size=\"12\" role=\"img\">\n<title>",
-        width, height, width, height);
-    writer_text(w, title);
-    writer_format(w, "</title>\n<rect width=\"%g\" height=\"%g\" fill=\"#fff\"/>\n", width, height);
-}
 
 /* Text from outside: markup characters escaped, what XML does not allow replaced. */
 static void escaped(struct writer *w, const char *text)
@@ -57,25 +46,28 @@ static void escaped(struct writer *w, const char *text)
     }
 }
 
+/* A figure says what it was made of, the weights by their SHA-256. */
+static void open_svg(struct writer *w, double width, double height, const char *title,
+                     const struct senet *senet)
+{
+    writer_format(
+        w,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %g %g\" width=\"%g\" "
+        "height=\"%g\" font-family=\"sans-serif\" font-size=\"12\" role=\"img\">\n<title>",
+        width, height, width, height);
+    writer_text(w, title);
+    writer_text(w, "</title>\n<desc>");
+    escaped(w, senet_info(senet)->name);
+    writer_format(w, ", sha256 %s</desc>\n<rect width=\"%g\" height=\"%g\" fill=\"#fff\"/>\n",
+                  senet_info(senet)->sha256, width, height);
+}
+
 /* anchor: "start", "middle" or "end". */
 static void text_at(struct writer *w, double x, double y, const char *anchor, const char *text)
 {
     writer_format(w, "<text x=\"%g\" y=\"%g\" text-anchor=\"%s\">", x, y, anchor);
     escaped(w, text);
     writer_text(w, "</text>\n");
-}
-
-static enum error_code write_file(const char *path, const struct writer *w, struct error *err)
-{
-    if (w->failed)
-        return error_set(err, ERROR_MEMORY, "no memory for the figure");
-    FILE *file = fopen(path, "wbe");
-    if (file == NULL)
-        return error_set(err, ERROR_IO, "cannot write '%s': %s", path, strerror(errno));
-    bool whole = fwrite(w->bytes, 1, w->size, file) == w->size;
-    whole = fclose(file) == 0 && whole;
-    return whole ? ERROR_NONE
-                 : error_set(err, ERROR_IO, "cannot write '%s': %s", path, strerror(errno));
 }
 
 /* ---- one image ---------------------------------------------------------------------------------
@@ -178,7 +170,7 @@ static void draw_portrait(void *context, size_t index, const struct batch_image 
         return;
     }
     open_svg(&portrait->w, STRIP_LEFT + STRIP_WIDTH + 40, 190 + STRIP_STEP * (double)blocks,
-             "Classes and excitations of an image");
+             "Classes and excitations of an image", portrait->senet);
     text_at(&portrait->w, STRIP_LEFT, 20, "start", slash != NULL ? slash + 1 : path);
     draw_classes(portrait, image, 32);
     for (size_t i = 0; i < blocks; i++) {
@@ -209,7 +201,7 @@ static enum error_code plot_image(const struct config *config, const struct sene
     if (code == ERROR_NONE)
         code = portrait.code;
     if (code == ERROR_NONE)
-        code = write_file(config->output, &portrait.w, err);
+        code = figure_write(config->output, &portrait.w, err);
     writer_free(&portrait.w);
     reference_free(reference);
     return code;
@@ -291,9 +283,10 @@ static void set_stroke(struct writer *w, size_t curve)
     writer_format(w, "fill=\"none\" stroke=\"%s\"%s", colours[curve % 8], dashes[curve / 8 % 3]);
 }
 
-/* Every step-th channel, as straight lines between them. */
+/* Every step-th channel, as straight lines between them; browsers show the label of a curve that
+ * is pointed at. */
 static void draw_curve(struct writer *w, const double *mean, size_t channels, size_t step, double x,
-                       double y, size_t curve)
+                       double y, size_t curve, const char *label)
 {
     writer_text(w, "<path ");
     set_stroke(w, curve);
@@ -302,7 +295,9 @@ static void draw_curve(struct writer *w, const double *mean, size_t channels, si
         writer_format(w, "%c%.4g %.5g", i > 0 ? 'L' : 'M',
                       x + (double)PANEL_WIDTH * (double)i / (double)(channels - 1),
                       y + PANEL_HEIGHT * (1 - mean[i]));
-    writer_text(w, "\"/>\n");
+    writer_text(w, "\"><title>");
+    escaped(w, label);
+    writer_text(w, "</title></path>\n");
 }
 
 static void draw_frame(struct writer *w, const struct senet_block *block, size_t step, double x,
@@ -336,12 +331,14 @@ static void draw_panel(struct writer *w, const struct roles *roles, const size_t
         w->failed = true;
         return;
     }
+    writer_format(w, "<g id=\"%s\">\n", block->name);
     draw_frame(w, block, step, x, y);
     for (size_t i = 0; i < class_count; i++) {
         attention_class_statistics(roles->attention, classes[i], block->offset, block->channels,
                                    mean, mean + block->channels);
-        draw_curve(w, mean, block->channels, step, x, y, i);
+        draw_curve(w, mean, block->channels, step, x, y, i, senet_label(roles->senet, classes[i]));
     }
+    writer_text(w, "</g>\n");
     free(mean);
 }
 
@@ -363,7 +360,7 @@ static void draw_roles(struct writer *w, const struct roles *roles)
     double width = 2 * PANEL_STEP_X, legend = 60 + (double)((panels + 1) / 2 * PANEL_STEP_Y) - 20;
     char title[96];
     open_svg(w, width, legend + 20 * (double)((class_count + 3) / 4) + 10,
-             "Mean gates of each class at chosen blocks");
+             "Mean gates of each class at chosen blocks", roles->senet);
     snprintf(title, sizeof title, "Mean gate of each class over %zu photos", roles->images);
     text_at(w, PANEL_LEFT, 24, "start", title);
     for (size_t i = 0; i < panels; i++)
@@ -397,7 +394,7 @@ static enum error_code plot_classes(const struct config *config, const struct se
                          config->classes);
     if (code == ERROR_NONE) {
         draw_roles(&w, &roles);
-        code = write_file(config->output, &w, err);
+        code = figure_write(config->output, &w, err);
     }
     writer_free(&w);
     attention_free(roles.attention);
@@ -411,6 +408,7 @@ enum error_code plot_run(const struct config *config, const struct senet *senet,
     if (senet_info(senet)->blocks == 0)
         return error_set(err, ERROR_USAGE,
                          "the model is a plain ResNet: no block has squeeze-and-excitation");
+    TRY(figure_check(config->output, err));
     return config->classes != NULL ? plot_classes(config, senet, batch, err)
                                    : plot_image(config, senet, batch, err);
 }

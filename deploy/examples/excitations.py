@@ -1,4 +1,4 @@
-"""Fetch an image's excitations and show which blocks are furthest from ordinary photos.
+"""Fetch an image's excitations as numpy arrays and show each block's.
 
     python3 excitations.py cat.jpg [http://localhost:8080]      (needs requests and numpy)
 """
@@ -12,5 +12,7 @@ photo, server = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "http://local
 with open(photo, "rb") as file:
     answer = requests.post(f"{server}/classify?format=npz", files={"image": file}, timeout=60)
 answer.raise_for_status()
-for name, gates in numpy.load(io.BytesIO(answer.content)).items():
-    print(f"{name:10} {gates.shape[1]:5} values  mean {gates.mean():8.3f}  std {gates.std():7.3f}")
+arrays = numpy.load(io.BytesIO(answer.content))
+for name in arrays.files[1:]:  # after the logits an array a block, [images, channels]
+    gates = arrays[name][0]
+    print(f"{name:10} {gates.size:5} gates, mean {gates.mean():.3f}, most open: {gates.argmax()}")

@@ -306,6 +306,73 @@ static void the_reference_is_told(void **state)
     reference_free(reference);
 }
 
+/* The z-scores of a block's gates[channels] that an object tells. */
+static void check_scores(const json_t *layer, const struct senet_block *block, const float *gates,
+                         const struct reference *reference)
+{
+    double squares = 0;
+    for (size_t i = 0; i < block->channels; i++) {
+        size_t g = block->offset + i;
+        double z =
+            ((double)gates[i] - (double)reference->mean[g]) / fmax((double)reference->std[g], 0.01);
+        check_near(element(layer, "z", i), z, 1e-3);
+        squares += z * z / (double)block->channels;
+    }
+    check_near(number(layer, "distance"), sqrt(squares), 1e-3);
+}
+
+/* /se-weights, of the photo sent and of the request remembered. */
+static void check_relative_of_one_block(const struct picture *picture,
+                                        const struct expected *expected,
+                                        const struct reference *reference)
+{
+    const struct senet_block *block = senet_block(model, 2);
+    char path[256];
+    struct answer answer =
+        client_post(&shared, "/se-weights?layer=2&relative=1", picture->bytes, picture->size);
+    assert_int_equal(answer.status, 200);
+    const json_t *result = json_array_get(client_member(answer.json, "results"), 0);
+    check_scores(json_array_get(client_member(result, "excitations"), 0), block,
+                 expected->excitations + block->offset, reference);
+    snprintf(path, sizeof path, "/se-weights?layer=2&relative=1&id=%s",
+             client_header(&answer, "X-Request-Id"));
+    client_free(&answer);
+    answer = get(path);
+    const json_t *kept = json_array_get(client_member(answer.json, "images"), 0);
+    check_scores(json_array_get(client_member(kept, "excitations"), 0), block,
+                 expected->excitations + block->offset, reference);
+    client_free(&answer);
+}
+
+/* Of the means over the photos served: all, and those of one predicted class. */
+static void running_means_are_told_relative_to_it(void **state)
+{
+    float means[512];
+    struct senet_top top;
+    (void)state;
+    const struct senet_block *block = senet_block(model, 2);
+    struct reference *reference = read_reference();
+    struct picture picture = crop(500, COLOUR);
+    struct expected expected = picture_expected(model, &picture);
+    senet_top_k(expected.logits, info->classes, 1, &top);
+    struct answer answer = client_post(&shared, "/classify", picture.bytes, picture.size);
+    assert_int_equal(answer.status, 200);
+    client_free(&answer);
+    for (size_t of_class = 0; of_class < 2; of_class++) {
+        char path[128] = "/se-weights?layer=2&relative=1";
+        if (of_class)
+            snprintf(path, sizeof path, "/se-weights?layer=2&relative=1&class=%zu", top.index);
+        answer = get(path);
+        for (size_t i = 0; i < block->channels; i++)
+            means[i] = (float)element(answer.json, "mean", i);
+        check_scores(answer.json, block, means, reference);
+        client_free(&answer);
+    }
+    picture_expected_free(&expected);
+    picture_free(&picture);
+    reference_free(reference);
+}
+
 static void gates_are_told_relative_to_it(void **state)
 {
     (void)state;
@@ -318,16 +385,9 @@ static void gates_are_told_relative_to_it(void **state)
     const json_t *result = json_array_get(client_member(answer.json, "results"), 0);
     const json_t *layer = json_array_get(client_member(result, "excitations"), 0);
     const struct senet_block *block = senet_block(model, 3);
-    double squares = 0;
-    for (size_t i = 0; i < block->channels; i++) {
-        size_t g = block->offset + i;
-        double z = ((double)expected.excitations[g] - (double)reference->mean[g]) /
-                   fmax((double)reference->std[g], 0.01);
-        check_near(element(layer, "z", i), z, 1e-3);
-        squares += z * z / (double)block->channels;
-    }
-    check_near(number(layer, "distance"), sqrt(squares), 1e-3);
+    check_scores(layer, block, expected.excitations + block->offset, reference);
     client_free(&answer);
+    check_relative_of_one_block(&picture, &expected, reference);
     picture_expected_free(&expected);
     picture_free(&picture);
     reference_free(reference);
@@ -661,7 +721,7 @@ static void drift_rises_with_what_is_no_photo(void **state)
 static void classes_have_statistics_of_their_own(void **state)
 {
     struct daemon daemon;
-    double sums[11][48] = {{0}};
+    double sums[11][48] = {{0}}, squares[11][48] = {{0}};
     size_t images[11] = {0};
     (void)state;
     daemon_start(&daemon, NULL);
@@ -672,8 +732,11 @@ static void classes_have_statistics_of_their_own(void **state)
         struct senet_top top;
         senet_top_k(expected.logits, 11, 1, &top);
         images[top.index]++;
-        for (size_t c = 0; c < 48; c++)
-            sums[top.index][c] += (double)expected.excitations[block->offset + c];
+        for (size_t c = 0; c < 48; c++) {
+            double gate = (double)expected.excitations[block->offset + c];
+            sums[top.index][c] += gate;
+            squares[top.index][c] += gate * gate;
+        }
         struct answer answer = client_post(&daemon, "/classify", picture.bytes, picture.size);
         assert_int_equal(answer.status, 200);
         client_free(&answer);
@@ -688,9 +751,12 @@ static void classes_have_statistics_of_their_own(void **state)
             client_check_problem(&answer, 404, "no statistics of the class");
         } else {
             assert_int_equal(number(answer.json, "images"), images[class]);
-            for (size_t c = 0; c < 48; c++)
-                check_near(element(answer.json, "mean", c), sums[class][c] / (double)images[class],
-                           1e-4);
+            for (size_t c = 0; c < 48; c++) {
+                double mean = sums[class][c] / (double)images[class];
+                double variance = squares[class][c] / (double)images[class] - mean * mean;
+                check_near(element(answer.json, "mean", c), mean, 1e-4);
+                check_near(element(answer.json, "std", c), sqrt(fmax(variance, 0)), 1e-3);
+            }
         }
         client_free(&answer);
     }
@@ -733,6 +799,8 @@ static void figures_are_drawn(void **state)
     memcpy(text, svg.bytes, svg.size);
     assert_non_null(strstr(text, ">kiwi</text>"));
     assert_non_null(strstr(text, "over 6 photos"));
+    assert_non_null(strstr(text, "<g id=\"layer4.0\">"));
+    assert_non_null(strstr(text, info->sha256));
     free(text);
     picture_free(&svg);
     const char *const bad[] = {"senetd", "plot", "/dev/null", "-o", path_of("x.svg"), NULL};
@@ -744,6 +812,59 @@ static void figures_are_drawn(void **state)
     assert_int_equal(daemon_run(two, out, sizeof out), 2);
 }
 
+/* A command's exit status; its stderr is added to the log. */
+static int run_logged(const char *environment, const char *arguments)
+{
+    const char *build = getenv("BUILD_DIR");
+    char command[1024];
+    snprintf(command, sizeof command, "%s %s/senetd %s 2>>%s", environment,
+             build != NULL ? build : "build", arguments, path_of("log"));
+    int status = system(command);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static size_t width_of(const struct picture *svg)
+{
+    char head[512] = "";
+    memcpy(head, svg->bytes, svg->size < 511 ? svg->size : 511);
+    const char *width = strstr(head, " width=\"");
+    assert_non_null(width);
+    return strtoul(width + 8, NULL, 10);
+}
+
+/* Where the renderer is installed; and where it is not, that is said before any work. */
+static void figures_become_pictures(void **state)
+{
+    char arguments[512];
+    struct image image;
+    struct error err = {0};
+    (void)state;
+    snprintf(arguments, sizeof arguments, "plot --weights %s tests/data/cat.jpg -o %s",
+             path_of("model"), path_of("cat.png"));
+    assert_int_equal(run_logged("PATH=/nonexistent", arguments), 1);
+    assert_int_equal(occurrences(path_of("log"), "apt-get install librsvg2-bin"), 1);
+    assert_int_equal(access(path_of("cat.png"), F_OK), -1);
+    if (system("command -v rsvg-convert >/dev/null") == 0) {
+        assert_int_equal(run_logged("", arguments), 0);
+        struct picture png = picture_file(path_of("cat.png")),
+                       svg = picture_file(path_of("cat.svg"));
+        if (image_decode(png.bytes, png.size, &(struct image_options){.max_pixels = 1 << 24},
+                         &image, &err) != ERROR_NONE)
+            fail_msg("%s", err.message);
+        assert_int_equal(image.width, 2 * width_of(&svg));
+        size_t orange = 0; /* #fd8d3c, of a high z-score and in the legend */
+        for (size_t i = 0; i < image.width * image.height; i++)
+            orange += memcmp(image.pixels + 3 * i, "\xfd\x8d\x3c", 3) == 0;
+        assert_true(orange > 1000);
+        image_free(&image);
+        picture_free(&png);
+        picture_free(&svg);
+    }
+    snprintf(arguments, sizeof arguments, "plot tests/data/cat.jpg -o %s", path_of("cat.jpg"));
+    assert_int_equal(run_logged("", arguments), 1);
+    assert_int_equal(occurrences(path_of("log"), "expected a name in .svg or .png"), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -752,6 +873,7 @@ int main(void)
         cmocka_unit_test(profile_goes_on_where_it_was),
         cmocka_unit_test(the_reference_is_told),
         cmocka_unit_test(gates_are_told_relative_to_it),
+        cmocka_unit_test(running_means_are_told_relative_to_it),
         cmocka_unit_test(without_a_reference_it_is_said),
         cmocka_unit_test(explain_tells_what_each_block_is_worth),
         cmocka_unit_test(explain_finds_the_gates_that_matter),
@@ -762,6 +884,7 @@ int main(void)
         cmocka_unit_test(drift_rises_with_what_is_no_photo),
         cmocka_unit_test(classes_have_statistics_of_their_own),
         cmocka_unit_test(figures_are_drawn),
+        cmocka_unit_test(figures_become_pictures),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
