@@ -175,7 +175,7 @@ static enum error_code read_input_scale(struct loader *loader, const char *name,
     if (!safetensors_find(loader->file, whole))
         return error_set(loader->err, ERROR_WEIGHTS,
                          "tensor %s is missing: int8 needs a calibrated checkpoint, as "
-                         "weights/calibrate.py writes it",
+                         "senetd quantize writes it",
                          whole);
     TRY(take(loader, name, ".input_scale", 1, shape, &tensor));
     TRY(tensor_to_float(tensor, out, loader->err));
@@ -185,32 +185,28 @@ static enum error_code read_input_scale(struct loader *loader, const char *name,
     return ERROR_NONE;
 }
 
-/* shift[out] += NAME.bias_correction, where that is there and something is quantised. */
-static enum error_code correct_bias(struct loader *loader, const char *name, size_t count,
-                                    double *shift)
+/* The mean of each channel of a convolution's input, NAME.input_mean; *out is the caller's to free,
+ * and NULL where there is none or nothing is quantised. */
+static enum error_code read_input_mean(struct loader *loader, const char *name, size_t channels,
+                                       float **out)
 {
     char whole[128];
-    const struct tensor *tensor;
-    snprintf(whole, sizeof whole, "%s.bias_correction", name);
+    const struct tensor *tensor = NULL;
+    *out = NULL;
+    snprintf(whole, sizeof whole, "%s.input_mean", name);
     if (loader->kernels->precision != PRECISION_INT8 || !safetensors_find(loader->file, whole))
         return ERROR_NONE;
-    TRY(take(loader, name, ".bias_correction", 1, &count, &tensor));
-    if (!loader->arena->base)
-        return ERROR_NONE;
-    float *values = NULL;
-    TRY(widen(loader, tensor, &values));
-    for (size_t c = 0; c < count; c++)
-        shift[c] += (double)values[c];
-    free(values);
-    return ERROR_NONE;
+    TRY(take(loader, name, ".input_mean", 1, &channels, &tensor));
+    return loader->arena->base ? widen(loader, tensor, out) : ERROR_NONE;
 }
 
-/* A convolution without bias, followed by a BatchNorm. conv->in, out (or ANY), kernel, stride and
- * pad are set by the caller; the groups follow from the shape. */
+/* A convolution without bias, followed by a BatchNorm, that reads what the convolution input_name
+ * reads. conv->in, out (or ANY), kernel, stride and pad are set by the caller; the groups follow
+ * from the shape. */
 static enum error_code read_conv_bn(struct loader *loader, const char *conv_name,
-                                    const char *bn_name, struct conv *conv)
+                                    const char *bn_name, const char *input_name, struct conv *conv)
 {
-    const struct tensor *tensor;
+    const struct tensor *tensor = NULL;
     size_t shape[4] = {conv->out, conv->kernel == 3 ? ANY : conv->in, conv->kernel, conv->kernel};
     TRY(take(loader, conv_name, ".weight", 4, shape, &tensor));
     conv->out = tensor->shape[0];
@@ -225,10 +221,14 @@ static enum error_code read_conv_bn(struct loader *loader, const char *conv_name
     if (!scale)
         return error_set(loader->err, ERROR_MEMORY, "tensor %s: out of memory", tensor->name);
     enum error_code code = read_batch_norm(loader, bn_name, conv->out, scale, scale + conv->out);
+    float *in_mean = NULL;
     if (code == ERROR_NONE)
-        code = correct_bias(loader, conv_name, conv->out, scale + conv->out);
+        code = read_input_mean(loader, input_name, conv->in, &in_mean);
+    conv->in_mean = in_mean;
     if (code == ERROR_NONE)
         code = store(loader, loader->kernels, tensor, conv, scale, scale + conv->out);
+    conv->in_mean = NULL;
+    free(in_mean);
     free(scale);
     return code;
 }
@@ -311,8 +311,9 @@ static bool strides_first(const struct loader *loader, bool legacy, const char *
 static enum error_code read_block(struct loader *loader, bool legacy, size_t in,
                                   struct block *block)
 {
-    char prefix[32], conv[48], bn[48];
+    char prefix[32], conv[48], bn[48], conv1[48];
     snprintf(prefix, sizeof prefix, "layer%zu.%zu", block->stage + 1, block->index);
+    snprintf(conv1, sizeof conv1, "%s.conv1", prefix);
     size_t stride = block->index == 0 && block->stage > 0 ? 2 : 1;
     struct conv *convs[3] = {&block->conv1, &block->conv2, &block->conv3};
     bool first = strides_first(loader, legacy, prefix);
@@ -330,7 +331,7 @@ static enum error_code read_block(struct loader *loader, bool legacy, size_t in,
         snprintf(bn, sizeof bn, "%s.bn%zu", prefix, i + 1);
         if (i > 0)
             convs[i]->in = convs[i - 1]->out;
-        TRY(read_conv_bn(loader, conv, bn, convs[i]));
+        TRY(read_conv_bn(loader, conv, bn, conv, convs[i]));
     }
     TRY(read_se(loader, prefix, block));
     snprintf(conv, sizeof conv, "%s.downsample.0", prefix);
@@ -349,7 +350,7 @@ static enum error_code read_block(struct loader *loader, bool legacy, size_t in,
                                       .in = in,
                                       .out = block->conv3.out,
                                       .in_scale = block->conv1.in_scale};
-    return read_conv_bn(loader, conv, bn, &block->downsample);
+    return read_conv_bn(loader, conv, bn, conv1, &block->downsample);
 }
 
 static enum error_code read_blocks(struct loader *loader, struct architecture *out)
@@ -389,7 +390,7 @@ static bool ends_with(const char *name, const char *tail)
  * int8 reads. */
 static bool is_optional(const struct loader *loader, const char *name)
 {
-    bool calibration = ends_with(name, ".input_scale") || ends_with(name, ".bias_correction");
+    bool calibration = ends_with(name, ".input_scale") || ends_with(name, ".input_mean");
     return ends_with(name, ".num_batches_tracked") ||
            (calibration && loader->kernels->precision != PRECISION_INT8);
 }
@@ -424,10 +425,10 @@ static enum error_code walk(struct loader *loader, struct architecture *out)
         (struct conv){.kernel = 7, .stride = 2, .pad = 3, .in = 3, .planar_in = true, .relu = true};
     loader->parameters = 0;
     loader->se = find_se(loader->file, legacy);
-    TRY(read_input_scale(loader, legacy ? "layer0.conv1" : "conv1", &out->stem.in_scale));
+    const char *stem = legacy ? "layer0.conv1" : "conv1";
+    TRY(read_input_scale(loader, stem, &out->stem.in_scale));
     TRY(read_input_scale(loader, "layer1.0.conv1", &out->stem.out_scale));
-    TRY(read_conv_bn(loader, legacy ? "layer0.conv1" : "conv1", legacy ? "layer0.bn1" : "bn1",
-                     &out->stem));
+    TRY(read_conv_bn(loader, stem, legacy ? "layer0.bn1" : "bn1", stem, &out->stem));
     TRY(read_blocks(loader, out));
     out->parameters = loader->parameters;
     return check_surplus(loader);

@@ -46,9 +46,10 @@ struct architecture {
 
 /* Reads the whole checkpoint. The folded weights, packed for the backend, lie in *weights, which
  * the caller zeroes before and frees after. An int8 backend needs a calibrated checkpoint, which
- * has for every convolution NAME a tensor NAME.input_scale [1]: what one unit of its quantised
- * input stands for; NAME.bias_correction [out], where it is there, is added to the bias. Other
- * precisions pass over both. Errors: ERROR_WEIGHTS (tensor, shape found, shape expected),
+ * has for every convolution NAME but the downsamples, which read what the block's conv1 reads, a
+ * tensor NAME.input_scale [1]: what one unit of its quantised input stands for. NAME.input_mean
+ * [in], where it is there, is the mean of each input channel, by which the bias is corrected.
+ * Other precisions pass over both. Errors: ERROR_WEIGHTS (tensor, shape found, shape expected),
  * ERROR_MEMORY. */
 enum error_code checkpoint_load(const struct safetensors *file, const struct kernels *kernels,
                                 struct architecture *out, struct arena *weights,

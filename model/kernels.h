@@ -40,7 +40,8 @@ struct conv {
     /* int8: what one unit of the active input and output stands for; else not read. A photo may
      * be negative, and its bytes have 128 for zero. */
     float in_scale, out_scale;
-    const void *packed; /* weights and bias as the backend packed them */
+    const float *in_mean; /* int8, for pack alone: [in], of the input's channels, or NULL */
+    const void *packed;   /* weights and bias as the backend packed them */
 };
 
 /* Side of a convolution's output for a side of its input; at least 1 is the caller's duty. */

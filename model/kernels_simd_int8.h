@@ -3,8 +3,11 @@
  *
  * Quantisation is symmetric for weights, w = scale[out] * q, and starts at zero for activations,
  * which a ReLU has made at least 0. A photo's bytes have 128 for zero; what that adds to every sum
- * is known at packing and taken off the bias. A word holds the four neighbouring channels 4i..4i+3.
- * The sums are exact, so that all backends agree to the last bit.
+ * is known at packing and taken off the bias. So is what rounding the weights adds to an output on
+ * average, where the input's means are known (bias correction: Nagel et al., "Data-Free
+ * Quantization Through Weight Equalization and Bias Correction", 2019, section 4.2). A word holds
+ * the four neighbouring channels 4i..4i+3. The sums are exact, so that all backends agree to the
+ * last bit.
  *
  * SIMD_INT8_DOT(sum, word, weights) multiplies four bytes by four and adds, without saturation;
  * without it plain vector code does. SIMD_VECTORS names the fp32 backend for the vectors.
@@ -84,16 +87,23 @@ INLINE weight quantise(float value, float scale)
 
 static void pack_head(const struct conv *conv, const float *source, const float *bias, float *head)
 {
-    size_t count = conv->kernel * conv->kernel * (conv->in / conv->groups);
+    size_t taps = conv->kernel * conv->kernel, in_g = conv->in / conv->groups, count = taps * in_g;
     float unit = conv->relu ? conv->out_scale : 1; /* of the output */
     float *out_bias = head + blocks_of(conv->out) * LANES;
     for (size_t o = 0; o < conv->out; o++, source += count) {
         float scale = weight_scale(source, count);
         head[o] = scale * conv->in_scale / unit;
-        double sum = 0;
-        for (size_t i = 0; conv->planar_in && i < count; i++)
-            sum += quantise(source[i], scale);
-        out_bias[o] = (float)((double)bias[o] / (double)unit - PHOTO_ZERO * sum * (double)head[o]);
+        double sum = 0, excess = 0;
+        const float *means =
+            conv->in_mean ? conv->in_mean + o / (conv->out / conv->groups) * in_g : NULL;
+        for (size_t i = 0; i < count; i++) {
+            double rounded = quantise(source[i], scale);
+            sum += conv->planar_in ? rounded : 0;
+            excess +=
+                means ? (double)means[i / taps] * (rounded * (double)scale - (double)source[i]) : 0;
+        }
+        out_bias[o] =
+            (float)(((double)bias[o] - excess) / (double)unit - PHOTO_ZERO * sum * (double)head[o]);
     }
 }
 

@@ -238,34 +238,10 @@ static bool collect(const struct reference *reference, const struct senet *model
     return true;
 }
 
-static enum error_code write_file(const char *path, const char *head, size_t size,
-                                  const struct parts *parts, struct error *err)
-{
-    char beside[4200];
-    snprintf(beside, sizeof beside, "%s.new", path);
-    FILE *file = fopen(beside, "wbe");
-    if (!file)
-        return error_set(err, ERROR_IO, "cannot write '%s': %s", beside, strerror(errno));
-    bool whole = fwrite(head, 1, size, file) == size;
-    for (size_t i = 0; i < parts->count && whole; i++) {
-        size_t bytes = tensors_bytes(&parts->items[i]);
-        whole = fwrite(parts->items[i].data, 1, bytes, file) == bytes;
-    }
-    whole = fflush(file) == 0 && whole;
-    whole = fsync(fileno(file)) == 0 && whole;
-    whole = fclose(file) == 0 && whole;
-    if (whole && rename(beside, path) == 0)
-        return ERROR_NONE;
-    int cause = errno;
-    unlink(beside);
-    return error_set(err, ERROR_IO, "cannot write '%s': %s", path, strerror(cause));
-}
-
 enum error_code reference_write(const struct reference *reference, const struct senet *model,
                                 const char *path, struct error *err)
 {
-    char images[24], *head = NULL;
-    size_t size;
+    char images[24];
     struct parts parts = {0};
     snprintf(images, sizeof images, "%" PRIu64, reference->images);
     const struct tensors_note notes[] = {{"format", FORMAT},
@@ -275,12 +251,9 @@ enum error_code reference_write(const struct reference *reference, const struct 
                                          {"class_by", reference->grouping},
                                          {"quantile_levels", "0.05,0.25,0.5,0.75,0.95"}};
     enum error_code code = collect(reference, model, &parts)
-                               ? tensors_head(parts.items, parts.count, notes,
-                                              sizeof notes / sizeof *notes, &head, &size, err)
+                               ? tensors_write(path, parts.items, parts.count, notes,
+                                               sizeof notes / sizeof *notes, err)
                                : error_set(err, ERROR_MEMORY, "no memory for the statistics' file");
-    if (code == ERROR_NONE)
-        code = write_file(path, head, size, &parts, err);
-    free(head);
     free(parts.items);
     free(parts.names);
     free(parts.halves);

@@ -7,6 +7,7 @@
 #include "network.h"
 #include "pool.h"
 #include "safetensors.h"
+#include "senet_model.h"
 #include <assert.h>
 #include <math.h>
 #include <nettle/sha2.h>
@@ -257,6 +258,16 @@ const struct senet_info *senet_info(const struct senet *model)
     return &model->info;
 }
 
+const struct architecture *senet_architecture(const struct senet *model)
+{
+    return &model->net;
+}
+
+const struct kernels *senet_kernels(const struct senet *model)
+{
+    return model->kernels;
+}
+
 const struct senet_block *senet_block(const struct senet *model, size_t index)
 {
     assert(index < model->info.blocks);
@@ -364,6 +375,14 @@ size_t senet_profile(struct senet_context *context, size_t batch, const float *i
         memcpy(operations[i].name, measured[i].name, sizeof measured[i].name);
     }
     return count;
+}
+
+void senet_run_observed(struct senet_context *context, const float *input,
+                        struct network_observer *observer, float *logits)
+{
+    context->buffers.observer = observer;
+    senet_run(context, 1, input, logits, NULL);
+    context->buffers.observer = NULL;
 }
 
 void senet_top_k(const float *logits, size_t classes, size_t k, struct senet_top *top)

@@ -1,12 +1,15 @@
 /* tensors.c - see tensors.h. The header's JSON is jansson's. */
 #include "tensors.h"
+#include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 size_t tensors_bytes(const struct tensors_item *item)
 {
-    size_t bytes = strcmp(item->dtype, "F16") == 0 ? 2 : 4;
+    size_t bytes = strtoul(item->dtype + strcspn(item->dtype, "0123456789"), NULL, 10) / 8;
     for (size_t i = 0; i < item->rank; i++)
         bytes *= item->shape[i];
     return bytes;
@@ -60,6 +63,33 @@ enum error_code tensors_head(const struct tensors_item *items, size_t count,
     *size = 8 + length;
     free(text);
     return ERROR_NONE;
+}
+
+enum error_code tensors_write(const char *path, const struct tensors_item *items, size_t count,
+                              const struct tensors_note *notes, size_t note_count,
+                              struct error *err)
+{
+    char *head, beside[4200];
+    size_t size;
+    TRY(tensors_head(items, count, notes, note_count, &head, &size, err));
+    snprintf(beside, sizeof beside, "%s.new", path);
+    FILE *file = fopen(beside, "wbe");
+    bool whole = file && fwrite(head, 1, size, file) == size;
+    free(head);
+    if (!file)
+        return error_set(err, ERROR_IO, "cannot write '%s': %s", beside, strerror(errno));
+    for (size_t i = 0; i < count && whole; i++) {
+        size_t bytes = tensors_bytes(&items[i]);
+        whole = fwrite(items[i].data, 1, bytes, file) == bytes;
+    }
+    whole = fflush(file) == 0 && whole;
+    whole = fsync(fileno(file)) == 0 && whole;
+    whole = fclose(file) == 0 && whole;
+    if (whole && rename(beside, path) == 0)
+        return ERROR_NONE;
+    int cause = errno;
+    unlink(beside);
+    return error_set(err, ERROR_IO, "cannot write '%s': %s", path, strerror(cause));
 }
 
 uint16_t tensors_half(float value)

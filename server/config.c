@@ -203,23 +203,37 @@ static enum error_code read_figure(char **words, size_t count, struct config *ou
     return ERROR_NONE;
 }
 
+/* quantize --calibrate DIR -o DIR */
+static enum error_code read_quantize(const struct config *config, struct error *err)
+{
+    if (config->calibrate == NULL)
+        return error_set(err, ERROR_USAGE, "quantize needs --calibrate DIR, a folder of photos");
+    if (config->output == NULL)
+        return error_set(err, ERROR_USAGE, "quantize needs -o DIR, the directory to write");
+    if (config->precision != 0)
+        return error_set(err, ERROR_USAGE, "quantize reads fp32 weights: no --precision");
+    return ERROR_NONE;
+}
+
 /* The first word names the command; what follows classify are files. */
 static enum error_code read_words(char **words, size_t count, struct config *out, struct error *err)
 {
     static const struct {
         const char *word;
         enum command command;
-    } commands[] = {{"serve", COMMAND_SERVE}, {"classify", COMMAND_CLASSIFY},
-                    {"bench", COMMAND_BENCH}, {"profile", COMMAND_PROFILE},
-                    {"plot", COMMAND_PLOT},   {"health", COMMAND_HEALTH}};
+    } commands[] = {{"serve", COMMAND_SERVE},  {"classify", COMMAND_CLASSIFY},
+                    {"bench", COMMAND_BENCH},  {"profile", COMMAND_PROFILE},
+                    {"plot", COMMAND_PLOT},    {"quantize", COMMAND_QUANTIZE},
+                    {"health", COMMAND_HEALTH}};
     const char *word = count > 0 ? words[0] : "serve";
     size_t i = 0, known = sizeof commands / sizeof commands[0];
     while (i < known && strcmp(word, commands[i].word) != 0)
         i++;
     if (i == known)
-        return error_set(
-            err, ERROR_USAGE,
-            "unknown command '%s', expected serve, classify, bench, profile, plot or health", word);
+        return error_set(err, ERROR_USAGE,
+                         "unknown command '%s', expected serve, classify, bench, profile, plot, "
+                         "quantize or health",
+                         word);
     bool takes_words = commands[i].command == COMMAND_CLASSIFY ||
                        commands[i].command == COMMAND_PLOT || commands[i].command == COMMAND_HEALTH;
     if (count > 1 && !takes_words)
@@ -234,6 +248,8 @@ static enum error_code read_words(char **words, size_t count, struct config *out
         return read_health(words + 1, count - 1, out, err);
     if (out->command == COMMAND_PROFILE || out->command == COMMAND_PLOT)
         return read_figure(words + 1, count - 1, out, err);
+    if (out->command == COMMAND_QUANTIZE)
+        return read_quantize(out, err);
     if (out->command != COMMAND_CLASSIFY)
         return ERROR_NONE;
     if (count == 1)
@@ -346,6 +362,8 @@ void config_help(FILE *to)
           "relative=1\n"
           "  senetd plot FILE -o PATH          an image's excitations as SVG or PNG\n"
           "  senetd plot --classes DIR -o PATH mean excitations of each class as SVG or PNG\n"
+          "  senetd quantize --calibrate DIR -o DIR\n"
+          "                                    weights for --precision int8, from photos\n"
           "  senetd health [live|ready]        ask the daemon at --listen; status 0 if it is\n"
           "  senetd --check                    load the model, run it once, print its facts\n"
           "  senetd --check-config             say whether the daemon would accept its options\n"

@@ -88,12 +88,16 @@
     SIZE(batch, "batch", 1, 1, 256, 1000, "N", "bench: images in a run")                           \
     SIZE(seconds, "seconds", 5, 1, 86400, 1000, "S", "bench: how long")                            \
     CHOICE(layers, "layers", 0, "off|on", "bench: a table of the operations too")                  \
+    TEXT(calibrate, "calibrate", NULL, "DIR", "quantize: photos to calibrate on")                  \
+    CHOICE(calibration, "calibration", 0, "mse|entropy|percentile|max",                            \
+           "quantize: how the largest value of a layer's input is chosen")                         \
     TEXT(images, "images", NULL, "DIR", "profile: photos, in a folder for each class or without")  \
     TEXT(source, "source", NULL, "TEXT", "profile: what the photos are; default: the directory")   \
     TEXT(classes, "classes", NULL, "DIR", "plot: photos in a folder for each class")               \
     SIZE(limit, "limit", 0, 0, 1000000, 1000, "N",                                                 \
-         "profile, plot: most photos of a folder; default: all")                                   \
-    TEXT(output, "output", NULL, "PATH", "profile, plot: file to write; also -o PATH")
+         "profile, plot, quantize: most photos of a folder; default: all")                         \
+    TEXT(output, "output", NULL, "PATH",                                                           \
+         "profile, plot: file to write; quantize: directory; also -o PATH")
 
 enum command {
     COMMAND_SERVE,        /* the daemon */
@@ -101,6 +105,7 @@ enum command {
     COMMAND_BENCH,        /* time the network */
     COMMAND_PROFILE,      /* reference statistics of photos' excitations */
     COMMAND_PLOT,         /* figures of excitations */
+    COMMAND_QUANTIZE,     /* calibrate the weights for int8 */
     COMMAND_HEALTH,       /* ask the running daemon whether it is ready */
     COMMAND_CHECK,        /* load, run once, print the model's facts */
     COMMAND_PRINT_CONFIG, /* every option's value and where it comes from */

@@ -19,6 +19,7 @@
 #include "notify.h"
 #include "plot.h"
 #include "profile.h"
+#include "quantize.h"
 #include "service.h"
 #include "tls.h"
 #include "v2_stats.h"
@@ -291,6 +292,15 @@ static enum error_code bench(const struct config *config, struct error *err)
     return code;
 }
 
+static enum error_code quantize(const struct config *config, struct error *err)
+{
+    struct senet *senet;
+    TRY(models_open(config, &senet, err));
+    enum error_code code = quantize_run(config, senet, err);
+    senet_close(senet);
+    return code;
+}
+
 static enum error_code check(const struct config *config, struct error *err)
 {
     struct senet *model;
@@ -359,6 +369,8 @@ static bool run(const struct config *config, struct error *err)
         return with_batch(config, profile_run, err) == ERROR_NONE;
     case COMMAND_PLOT:
         return with_batch(config, plot_run, err) == ERROR_NONE;
+    case COMMAND_QUANTIZE:
+        return quantize(config, err) == ERROR_NONE;
     case COMMAND_SERVE:
         log_set_up((enum log_format)config->log_format, (enum log_level)config->log_level);
         return serve(config, err) == ERROR_NONE;

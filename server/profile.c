@@ -6,6 +6,7 @@
  */
 #include "profile.h"
 #include "monotonic.h"
+#include "progress.h"
 #include "reference.h"
 #include "samples.h"
 
@@ -40,8 +41,8 @@ struct profile {
     uint64_t *class_images;             /* [classes] */
     double *class_mean, *class_squares; /* [classes][floats] */
     size_t broken;
-    bool terminal;
-    int64_t begin_ns, saved_ns;
+    struct progress_bar bar;
+    int64_t saved_ns;
     uint64_t resumed; /* files that an earlier run had done */
 };
 
@@ -70,8 +71,8 @@ static void report(void *context, size_t index, const struct batch_image *image)
     const struct sample *sample = &profile->samples.files[group->first + index];
     size_t floats = profile->progress.floats, class = sample->class;
     if (image->error.code != ERROR_NONE) {
-        fprintf(stderr, "%s%s: %s\n", profile->terminal ? "\r\033[K" : "", sample->path,
-                image->error.message);
+        progress_clear(&profile->bar);
+        fprintf(stderr, "%s: %s\n", sample->path, image->error.message);
         profile->broken++;
         return;
     }
@@ -257,21 +258,6 @@ static enum error_code prepare(struct profile *profile, struct error *err)
     return ERROR_NONE;
 }
 
-static void show_progress(const struct profile *profile)
-{
-    const struct progress *progress = &profile->progress;
-    double seconds = (double)(monotonic_ns() - profile->begin_ns) / 1e9;
-    double rate = (double)(progress->done - profile->resumed) / fmax(seconds, 1e-3);
-    double left = (double)(progress->files - progress->done) / fmax(rate, 1e-3);
-    enum { WIDTH = 30 };
-    int filled = (int)(WIDTH * progress->done / progress->files);
-    fprintf(stderr, "\r[%.*s%*s] %llu/%llu  %.1f images/s  %d:%02d left \033[K", filled,
-            "##############################", WIDTH - filled, "",
-            (unsigned long long)progress->done, (unsigned long long)progress->files, rate,
-            (int)left / 60, (int)left % 60);
-    fflush(stderr);
-}
-
 static enum error_code run_files(struct profile *profile, struct batch *batch, struct error *err)
 {
     struct progress *progress = &profile->progress;
@@ -280,7 +266,8 @@ static enum error_code run_files(struct profile *profile, struct batch *batch, s
     if (paths == NULL)
         return error_set(err, ERROR_MEMORY, "no memory for %zu files", most);
     enum error_code code = ERROR_NONE;
-    profile->begin_ns = profile->saved_ns = monotonic_ns();
+    progress_begin(&profile->bar, profile->resumed);
+    profile->saved_ns = profile->bar.begin_ns;
     catch_signals();
     while (progress->done < progress->files && code == ERROR_NONE && !interrupted) {
         struct group group = {profile, progress->done};
@@ -289,16 +276,14 @@ static enum error_code run_files(struct profile *profile, struct batch *batch, s
             paths[i] = profile->samples.files[group.first + i].path;
         code = samples_run(batch, profile->config, paths, count, report, &group, err);
         progress->done += count;
-        if (profile->terminal)
-            show_progress(profile);
+        progress_show(&profile->bar, progress->done, progress->files);
         int64_t now = monotonic_ns();
         if (code == ERROR_NONE && now - profile->saved_ns > SAVE_EVERY_NS) {
             code = save(profile, err);
             profile->saved_ns = now;
         }
     }
-    if (profile->terminal)
-        fputc('\n', stderr);
+    progress_end(&profile->bar);
     free(paths);
     return code == ERROR_NONE && progress->done < progress->files ? stop_here(profile, err) : code;
 }
@@ -364,7 +349,6 @@ enum error_code profile_run(const struct config *config, const struct senet *sen
         return error_set(err, ERROR_MEMORY, "no memory for a profile");
     profile->config = config;
     profile->senet = senet;
-    profile->terminal = isatty(STDERR_FILENO);
     enum error_code code = work(profile, batch, err);
     samples_free(&profile->samples);
     free(profile->mean);

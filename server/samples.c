@@ -140,9 +140,8 @@ void samples_free(struct samples *samples)
 /* ---- running -----------------------------------------------------------------------------------
  */
 
-/* Reads a file of up to max_bytes; *out is the caller's to free. */
-static enum error_code read_file(const char *path, size_t max_bytes, uint8_t **out, size_t *size,
-                                 struct error *err)
+enum error_code samples_read(const char *path, size_t max_bytes, uint8_t **out, size_t *size,
+                             struct error *err)
 {
     uint8_t *bytes = NULL;
     size_t capacity = 0, used = 0, got = 1;
@@ -199,7 +198,7 @@ enum error_code samples_run(struct batch *batch, const struct config *config,
         bytes == NULL ? error_set(err, ERROR_MEMORY, "no memory for %zu files", count) : ERROR_NONE;
     for (size_t i = 0; bytes != NULL && i < count; i++) {
         struct batch_image *image = &job->images[i];
-        if (read_file(paths[i], config->max_body, &bytes[i], &image->size, &image->error) ==
+        if (samples_read(paths[i], config->max_body, &bytes[i], &image->size, &image->error) ==
             ERROR_NONE)
             image->bytes = bytes[i];
     }

@@ -35,6 +35,11 @@ enum error_code samples_find(const char *directory, const struct senet *senet, s
 
 void samples_free(struct samples *samples);
 
+/* Reads a file of up to max_bytes; *out is the caller's to free.
+ * Errors: ERROR_IO, ERROR_TOO_LARGE, ERROR_MEMORY. */
+enum error_code samples_read(const char *path, size_t max_bytes, uint8_t **out, size_t *size,
+                             struct error *err) MUST_CHECK;
+
 /* Told of each file of a group, in order; index is the file's in the group. */
 typedef void samples_report(void *context, size_t index, const struct batch_image *image);
 

@@ -58,6 +58,27 @@ static void defaults_are_those_of_the_manual(void **state)
     assert_int_equal(config.max_pixels, 50000000);
 }
 
+static void quantize_says_what_it_needs(void **state)
+{
+    static const char *const faults[][2] = {
+        {"quantize -o out", "--calibrate DIR"},
+        {"quantize --calibrate photos", "-o DIR"},
+        {"quantize --calibrate p -o q --precision int8", "no --precision"}};
+    struct config config;
+    struct error err;
+    (void)state;
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        err = (struct error){0};
+        assert_int_equal(parse(faults[i][0], &config, &err), ERROR_USAGE);
+        assert_non_null(strstr(err.message, faults[i][1]));
+    }
+    err = (struct error){0};
+    assert_int_equal(parse("quantize --calibrate photos -o out", &config, &err), ERROR_NONE);
+    assert_int_equal(config.command, COMMAND_QUANTIZE);
+    assert_string_equal(config.calibrate, "photos");
+    assert_string_equal(config.output, "out");
+}
+
 static void the_command_line_wins_over_the_environment(void **state)
 {
     struct config config;
@@ -293,6 +314,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_those_of_the_manual),
+        cmocka_unit_test(quantize_says_what_it_needs),
         cmocka_unit_test(the_command_line_wins_over_the_environment),
         cmocka_unit_test(a_wrong_environment_names_its_variable),
         cmocka_unit_test(an_empty_environment_variable_is_unset),
