@@ -1,10 +1,11 @@
 /* test_observe.c - what is told of excitations beyond their values: reference, drift, classes,
- * comparison, ablation; and the commands that make the reference and the figures.
+ * comparison, ablation.
  *
  * The photos are crops of those under tests/data; senetd profile makes the tiny model's reference
  * from some of them, and others are then sent.
  */
 #include "client.h"
+#include "crops.h"
 #include "daemon.h"
 #include "image.h"
 #include "pictures.h"
@@ -21,118 +22,33 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-enum { SIDE = 120, SAMPLE = 60, STREAM = 40 };
+enum { STREAM = 40 };
 
-static char folder[] = "/tmp/senetd-observe-XXXXXX";
 static struct senet *model;
 static const struct senet_info *info;
 static struct daemon shared;
 
-static char *path_of(const char *name)
-{
-    static char paths[8][256];
-    static size_t next;
-    char *path = paths[next++ % 8];
-    snprintf(path, 256, "%s/%s", folder, name);
-    return path;
-}
-
-enum look { COLOUR, GRAY, NOISE };
-
-/* The number-th crop of the photos, in that look, as a PPM. */
-static struct picture crop(size_t number, enum look look)
-{
-    static const char *const files[] = {"cat", "coffee", "rocket"};
-    static struct image photos[3];
-    struct picture out = {.bytes = malloc(64 + 3 * SIDE * SIDE)};
-    size_t which = number % 3;
-    if (photos[which].pixels == NULL) {
-        char path[64];
-        struct error err = {0};
-        snprintf(path, sizeof path, "tests/data/%s.jpg", files[which]);
-        struct picture file = picture_file(path);
-        if (image_decode(file.bytes, file.size, &(struct image_options){.max_pixels = 1 << 24},
-                         &photos[which], &err) != ERROR_NONE)
-            fail_msg("%s", err.message);
-        picture_free(&file);
-    }
-    const struct image *photo = &photos[which];
-    size_t x0 = number * 7919 % (photo->width - SIDE),
-           y0 = number * 104729 % (photo->height - SIDE);
-    uint32_t seed = (uint32_t)number + 1;
-    out.size = (size_t)snprintf((char *)out.bytes, 64, "P6 %d %d 255\n", SIDE, SIDE);
-    for (size_t i = 0; i < SIDE * SIDE; i++) {
-        const uint8_t *at = photo->pixels + 3 * ((y0 + i / SIDE) * photo->width + x0 + i % SIDE);
-        for (size_t c = 0; c < 3; c++) {
-            seed = seed * 1664525 + 1013904223;
-            out.bytes[out.size++] = look == COLOUR ? at[c]
-                                    : look == GRAY ? (uint8_t)((at[0] + at[1] + at[2]) / 3)
-                                                   : (uint8_t)(seed >> 24);
-        }
-    }
-    return out;
-}
-
-static void write_picture(const char *path, const struct picture *picture)
-{
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(picture->bytes, 1, picture->size, file), picture->size);
-    fclose(file);
-}
-
-static void copy(const char *from, const char *to)
-{
-    struct picture bytes = picture_file(from);
-    write_picture(to, &bytes);
-    picture_free(&bytes);
-}
-
 static int start(void **state)
 {
     (void)state;
-    char out[256];
     curl_global_init(CURL_GLOBAL_DEFAULT);
-    if (mkdtemp(folder) == NULL)
-        return -1;
-    mkdir(path_of("model"), 0755);
-    copy(TINY_MODEL "/model.safetensors", path_of("model/model.safetensors"));
-    copy(TINY_MODEL "/config.json", path_of("model/config.json"));
-    copy(TINY_MODEL "/labels.txt", path_of("model/labels.txt"));
-    mkdir(path_of("photos"), 0755);
-    mkdir(path_of("photos/Apple"), 0755);
-    mkdir(path_of("photos/kiwi"), 0755);
-    for (size_t i = 0; i < SAMPLE; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "photos/%s/%02zu.ppm", i % 4 ? "Apple" : "kiwi", i);
-        struct picture picture = crop(i, COLOUR);
-        write_picture(path_of(name), &picture);
-        picture_free(&picture);
-    }
-    const char *const arguments[] = {"senetd",         "profile",  "--weights",
-                                     path_of("model"), "--images", path_of("photos"),
-                                     "--source",       "crops",    NULL};
-    assert_int_equal(daemon_run(arguments, out, sizeof out), 0);
-    if (senet_open(path_of("model"), NULL, &model, NULL) != ERROR_NONE)
+    crops_make();
+    if (senet_open(crops_path("model"), NULL, &model, NULL) != ERROR_NONE)
         return -1;
     info = senet_info(model);
-    const char *const options[] = {"--weights", path_of("model"), NULL};
+    const char *const options[] = {"--weights", crops_path("model"), NULL};
     daemon_start(&shared, options);
     return 0;
 }
 
 static int stop(void **state)
 {
-    char command[300];
     (void)state;
     daemon_stop(&shared);
     senet_close(model);
     curl_global_cleanup();
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
+    return crops_remove();
 }
 
 static double number(const json_t *object, const char *key)
@@ -148,12 +64,6 @@ static double element(const json_t *object, const char *key, size_t index)
     return json_number_value(json_array_get(client_member(object, key), index));
 }
 
-static void check_near(double value, double expected, double absolute)
-{
-    if (!(fabs(value - expected) <= 2e-4 * fabs(expected) + absolute))
-        fail_msg("%.9g, expected %.9g", value, expected);
-}
-
 static struct answer get(const char *path)
 {
     struct answer answer = client_get(&shared, path);
@@ -162,141 +72,20 @@ static struct answer get(const char *path)
     return answer;
 }
 
-static struct reference *read_reference(void)
-{
-    struct reference *reference;
-    struct error err = {0};
-    char *path = path_of("model/" REFERENCE_FILE);
-    if (reference_read(path, model, &reference, &err) != ERROR_NONE)
-        fail_msg("%s", err.message);
-    return reference;
-}
-
 /* ---- the reference -----------------------------------------------------------------------------
  */
-
-static void profile_agrees_with_plain_sums(void **state)
-{
-    enum { GATES = 384 };
-    static double values[SAMPLE][GATES];
-    (void)state;
-    assert_int_equal(info->excitation_floats, GATES);
-    for (size_t i = 0; i < SAMPLE; i++) {
-        struct picture picture = crop(i, COLOUR);
-        struct expected expected = picture_expected(model, &picture);
-        for (size_t g = 0; g < GATES; g++)
-            values[i][g] = (double)expected.excitations[g];
-        picture_expected_free(&expected);
-        picture_free(&picture);
-    }
-    struct reference *reference = read_reference();
-    assert_int_equal(reference->images, SAMPLE);
-    assert_string_equal(reference->source, "crops");
-    assert_string_equal(reference->grouping, "folder");
-    assert_true(reference->class_images[0] == SAMPLE / 4 * 3);
-    assert_true(reference->class_images[10] == SAMPLE / 4);
-    for (size_t g = 0; g < GATES; g++) {
-        double mean = 0, squares = 0, kiwi = 0;
-        size_t under = 0;
-        for (size_t i = 0; i < SAMPLE; i++) {
-            mean += values[i][g] / SAMPLE;
-            kiwi += i % 4 ? 0 : values[i][g] / (SAMPLE / 4);
-        }
-        for (size_t i = 0; i < SAMPLE; i++) {
-            squares += pow(values[i][g] - mean, 2) / SAMPLE;
-            under += values[i][g] <= (double)reference->quantiles[2 * GATES + g] + 1.0 / 256;
-        }
-        check_near((double)reference->mean[g], mean, 1e-5);
-        check_near((double)reference->std[g], sqrt(squares), 1e-5);
-        assert_true(under >= SAMPLE / 2);
-        const struct senet_block *first = senet_block(model, 0);
-        if (g < first->channels) {
-            float *rows = calloc(2 * info->classes * first->channels, sizeof *rows);
-            assert_non_null(rows);
-            assert_int_equal(reference_read_class(reference, model, 0, rows,
-                                                  rows + info->classes * first->channels, NULL),
-                             ERROR_NONE);
-            check_near((double)rows[10 * first->channels + g], kiwi, 1e-3);
-            free(rows);
-        }
-    }
-    reference_free(reference);
-}
-
-/* The statistics; the metadata before them differs by the source's name. */
-static void check_same_statistics(const char *path)
-{
-    struct picture a = picture_file(path), b = picture_file(path_of("model/" REFERENCE_FILE));
-    assert_true(a.size > 20000 && b.size > 20000);
-    assert_memory_equal(a.bytes + a.size - 20000, b.bytes + b.size - 20000, 20000);
-    picture_free(&a);
-    picture_free(&b);
-}
-
-static void a_partial_file_of_another_profile_is_not_used(void **state)
-{
-    char out[64];
-    (void)state;
-    struct picture junk = {(uint8_t *)strdup("no profile"), 10};
-    write_picture(path_of("again.safetensors.partial"), &junk);
-    picture_free(&junk);
-    const char *const arguments[] = {
-        "senetd",   "profile",         "--weights", path_of("model"),
-        "--images", path_of("photos"), "-o",        path_of("again.safetensors"),
-        NULL};
-    assert_int_equal(daemon_run(arguments, out, sizeof out), 0);
-    assert_int_equal(access(path_of("again.safetensors.partial"), F_OK), -1);
-    check_same_statistics(path_of("again.safetensors"));
-    const char *const none[] = {"senetd", "profile", "--images", "/nonexistent", NULL};
-    assert_int_equal(daemon_run(none, out, sizeof out), 1);
-}
-
-static size_t occurrences(const char *path, const char *text)
-{
-    struct picture file = picture_file(path);
-    size_t found = 0;
-    char *log = calloc(1, file.size + 1);
-    assert_non_null(log);
-    memcpy(log, file.bytes, file.size);
-    for (const char *at = log; (at = strstr(at, text)) != NULL; at++)
-        found++;
-    free(log);
-    picture_free(&file);
-    return found;
-}
-
-/* Interrupted again and again, after ever longer times, it ends with what it gives in one go. */
-static void profile_goes_on_where_it_was(void **state)
-{
-    const char *build = getenv("BUILD_DIR");
-    bool ended = false;
-    (void)state;
-    for (size_t i = 1; i <= 200 && !ended; i++) {
-        char command[1024];
-        snprintf(command, sizeof command,
-                 "timeout -s INT %.2f %s/senetd profile --weights %s --images %s -o %s "
-                 "--max-images 1 --workers 1 2>>%s",
-                 0.03 * (double)i, build != NULL ? build : "build", path_of("model"),
-                 path_of("photos"), path_of("resumed.safetensors"), path_of("log"));
-        ended = system(command) == 0;
-    }
-    assert_true(ended);
-    assert_true(occurrences(path_of("log"), "the same command goes on from there") > 0);
-    assert_true(occurrences(path_of("log"), "going on after") > 0);
-    check_same_statistics(path_of("resumed.safetensors"));
-}
 
 static void the_reference_is_told(void **state)
 {
     (void)state;
-    struct reference *reference = read_reference();
+    struct reference *reference = crops_reference(model);
     struct answer all = get("/reference"), one = get("/reference?layer=2");
-    assert_int_equal(number(all.json, "images"), SAMPLE);
+    assert_int_equal(number(all.json, "images"), CROPS_SAMPLE);
     assert_int_equal(json_array_size(client_member(all.json, "layers")), info->blocks);
     const json_t *layer = json_array_get(client_member(one.json, "layers"), 0);
     size_t offset = senet_block(model, 2)->offset;
-    check_near(element(layer, "mean", 5), (double)reference->mean[offset + 5], 1e-6);
-    check_near(element(layer, "std", 5), (double)reference->std[offset + 5], 1e-6);
+    crops_near(element(layer, "mean", 5), (double)reference->mean[offset + 5], 1e-6);
+    crops_near(element(layer, "std", 5), (double)reference->std[offset + 5], 1e-6);
     assert_int_equal(json_array_size(client_member(layer, "quantiles")), REFERENCE_LEVELS);
     const json_t *classes = client_member(layer, "classes");
     assert_int_equal(json_array_size(classes), 2);
@@ -315,10 +104,10 @@ static void check_scores(const json_t *layer, const struct senet_block *block, c
         size_t g = block->offset + i;
         double z =
             ((double)gates[i] - (double)reference->mean[g]) / fmax((double)reference->std[g], 0.01);
-        check_near(element(layer, "z", i), z, 1e-3);
+        crops_near(element(layer, "z", i), z, 1e-3);
         squares += z * z / (double)block->channels;
     }
-    check_near(number(layer, "distance"), sqrt(squares), 1e-3);
+    crops_near(number(layer, "distance"), sqrt(squares), 1e-3);
 }
 
 /* /se-weights, of the photo sent and of the request remembered. */
@@ -351,8 +140,8 @@ static void running_means_are_told_relative_to_it(void **state)
     struct senet_top top;
     (void)state;
     const struct senet_block *block = senet_block(model, 2);
-    struct reference *reference = read_reference();
-    struct picture picture = crop(500, COLOUR);
+    struct reference *reference = crops_reference(model);
+    struct picture picture = crops_picture(500, COLOUR);
     struct expected expected = picture_expected(model, &picture);
     senet_top_k(expected.logits, info->classes, 1, &top);
     struct answer answer = client_post(&shared, "/classify", picture.bytes, picture.size);
@@ -376,8 +165,8 @@ static void running_means_are_told_relative_to_it(void **state)
 static void gates_are_told_relative_to_it(void **state)
 {
     (void)state;
-    struct reference *reference = read_reference();
-    struct picture picture = crop(500, COLOUR);
+    struct reference *reference = crops_reference(model);
+    struct picture picture = crops_picture(500, COLOUR);
     struct expected expected = picture_expected(model, &picture);
     struct answer answer =
         client_post(&shared, "/classify?relative=1&layers=3", picture.bytes, picture.size);
@@ -404,7 +193,7 @@ static void without_a_reference_it_is_said(void **state)
     static const char *const paths[] = {"/classify?relative=1", "/explain?mode=mean",
                                         "/explain?block=1&channels=3"};
     for (size_t i = 0; i < 3; i++) {
-        struct picture picture = crop(1, COLOUR);
+        struct picture picture = crops_picture(1, COLOUR);
         struct answer answer = client_post(&plain, paths[i], picture.bytes, picture.size);
         client_check_problem(&answer, 404, "senetd profile");
         client_free(&answer);
@@ -454,8 +243,8 @@ static void explain_tells_what_each_block_is_worth(void **state)
 {
     static const float zeros[512];
     (void)state;
-    struct reference *reference = read_reference();
-    struct picture picture = crop(7, COLOUR);
+    struct reference *reference = crops_reference(model);
+    struct picture picture = crops_picture(7, COLOUR);
     static const char *const queries[] = {"", "?mode=zero", "?mode=mean", "?value=0"};
     for (size_t q = 0; q < 4; q++) {
         struct answer answer = explain(queries[q], &picture);
@@ -472,7 +261,7 @@ static void explain_tells_what_each_block_is_worth(void **state)
                                                           : zeros};
             ablate(&picture, &ablation, logits);
             const json_t *row = json_array_get(blocks, b);
-            check_near(number(row, "logit_change"), (double)(logits[11 + top] - logits[top]), 1e-4);
+            crops_near(number(row, "logit_change"), (double)(logits[11 + top] - logits[top]), 1e-4);
             struct senet_top after;
             senet_top_k(logits + 11, 11, 1, &after);
             assert_true(json_is_boolean(client_member(row, "top1_changed")));
@@ -490,8 +279,8 @@ static void explain_tells_what_each_block_is_worth(void **state)
 static void explain_finds_the_gates_that_matter(void **state)
 {
     (void)state;
-    struct reference *reference = read_reference();
-    struct picture picture = crop(8, COLOUR);
+    struct reference *reference = crops_reference(model);
+    struct picture picture = crops_picture(8, COLOUR);
     struct expected expected = picture_expected(model, &picture);
     struct answer answer = explain("?block=layer4.0&channels=5", &picture);
     assert_int_equal(answer.status, 200);
@@ -520,7 +309,7 @@ static void explain_finds_the_gates_that_matter(void **state)
         ablate(&picture, &ablation, logits);
         largest = fmax(largest, fabs((double)(logits[11 + top] - logits[top])));
     }
-    check_near(fabs(number(json_array_get(gates, 0), "logit_change")), largest, 1e-4);
+    crops_near(fabs(number(json_array_get(gates, 0), "logit_change")), largest, 1e-4);
     free(replaced);
     client_free(&answer);
     picture_expected_free(&expected);
@@ -531,7 +320,7 @@ static void explain_finds_the_gates_that_matter(void **state)
 static void faults_of_an_explanation_are_told(void **state)
 {
     (void)state;
-    struct picture picture = crop(1, COLOUR);
+    struct picture picture = crops_picture(1, COLOUR);
     static const struct {
         const char *query, *detail;
     } faults[] = {
@@ -567,7 +356,7 @@ static void explanations_share_the_queue(void **state)
     struct request requests[COUNT];
     struct answer answers[COUNT];
     (void)state;
-    struct picture picture = crop(3, COLOUR);
+    struct picture picture = crops_picture(3, COLOUR);
     for (size_t i = 0; i < COUNT; i++)
         requests[i] =
             (struct request){.path = i % 3 ? "/classify?excitations=none" : "/explain?mode=zero",
@@ -595,7 +384,7 @@ static void explanations_are_bounded(void **state)
     struct answer answers[COUNT];
     size_t answered = 0;
     (void)state;
-    struct picture picture = crop(4, COLOUR);
+    struct picture picture = crops_picture(4, COLOUR);
     for (size_t i = 0; i < COUNT; i++)
         requests[i] = (struct request){
             .path = "/explain?block=0&channels=9", .body = picture.bytes, .size = picture.size};
@@ -622,8 +411,8 @@ static void explanations_are_bounded(void **state)
 static void compare_tells_where_images_differ(void **state)
 {
     (void)state;
-    struct reference *reference = read_reference();
-    struct picture one = crop(1, COLOUR), two = crop(2, GRAY);
+    struct reference *reference = crops_reference(model);
+    struct picture one = crops_picture(1, COLOUR), two = crops_picture(2, GRAY);
     struct expected a = picture_expected(model, &one), b = picture_expected(model, &two);
     const struct part parts[] = {{"a", "a.ppm", one.bytes, one.size},
                                  {"b", "b.txt", "no image", 8},
@@ -646,12 +435,12 @@ static void compare_tells_where_images_differ(void **state)
             squares += difference * difference / (double)block->channels;
             most = fmax(most, fabs(difference));
         }
-        check_near(json_number_value(json_array_get(json_array_get(distance, 0), 2)), sqrt(squares),
+        crops_near(json_number_value(json_array_get(json_array_get(distance, 0), 2)), sqrt(squares),
                    1e-3);
-        check_near(json_number_value(json_array_get(json_array_get(distance, 2), 2)), 0, 0);
+        crops_near(json_number_value(json_array_get(json_array_get(distance, 2), 2)), 0, 0);
         assert_true(json_is_null(json_array_get(json_array_get(distance, 0), 1)));
         const json_t *first = json_array_get(client_member(row, "differ_most"), 0);
-        check_near(number(first, "spread"), most, 1e-3);
+        crops_near(number(first, "spread"), most, 1e-3);
         assert_int_equal(json_array_size(client_member(row, "differ_most")), 3);
     }
     client_free(&answer);
@@ -671,10 +460,10 @@ static void compare_tells_where_images_differ(void **state)
 /* ---- the stream --------------------------------------------------------------------------------
  */
 
-static void send_stream(struct daemon *daemon, size_t first, enum look look)
+static void send_stream(struct daemon *daemon, size_t first, enum crops_look look)
 {
     for (size_t i = first; i < first + STREAM; i++) {
-        struct picture picture = crop(i, look);
+        struct picture picture = crops_picture(i, look);
         struct answer answer =
             client_post(daemon, "/classify?excitations=none", picture.bytes, picture.size);
         assert_int_equal(answer.status, 200);
@@ -703,9 +492,9 @@ static void drift_rises_with_what_is_no_photo(void **state)
 {
     double values[3];
     (void)state;
-    for (enum look look = COLOUR; look <= NOISE; look++) {
+    for (enum crops_look look = COLOUR; look <= NOISE; look++) {
         struct daemon daemon;
-        const char *const options[] = {"--weights", path_of("model"), NULL};
+        const char *const options[] = {"--weights", crops_path("model"), NULL};
         daemon_start(&daemon, options);
         send_stream(&daemon, 1000, look);
         values[look] = drift(&daemon);
@@ -727,7 +516,7 @@ static void classes_have_statistics_of_their_own(void **state)
     daemon_start(&daemon, NULL);
     const struct senet_block *block = senet_block(model, 2);
     for (size_t i = 0; i < 30; i++) {
-        struct picture picture = crop(i, (enum look)(i % 3));
+        struct picture picture = crops_picture(i, (enum crops_look)(i % 3));
         struct expected expected = picture_expected(model, &picture);
         struct senet_top top;
         senet_top_k(expected.logits, 11, 1, &top);
@@ -754,8 +543,8 @@ static void classes_have_statistics_of_their_own(void **state)
             for (size_t c = 0; c < 48; c++) {
                 double mean = sums[class][c] / (double)images[class];
                 double variance = squares[class][c] / (double)images[class] - mean * mean;
-                check_near(element(answer.json, "mean", c), mean, 1e-4);
-                check_near(element(answer.json, "std", c), sqrt(fmax(variance, 0)), 1e-3);
+                crops_near(element(answer.json, "mean", c), mean, 1e-4);
+                crops_near(element(answer.json, "std", c), sqrt(fmax(variance, 0)), 1e-3);
             }
         }
         client_free(&answer);
@@ -774,103 +563,9 @@ static void classes_have_statistics_of_their_own(void **state)
     daemon_stop(&daemon);
 }
 
-/* ---- figures -----------------------------------------------------------------------------------
- */
-
-static void figures_are_drawn(void **state)
-{
-    char out[64];
-    (void)state;
-    const char *const portrait[] = {
-        "senetd",           "plot", "--weights", path_of("model"), "tests/data/cat.jpg", "-o",
-        path_of("cat.svg"), NULL};
-    assert_int_equal(daemon_run(portrait, out, sizeof out), 0);
-    struct picture svg = picture_file(path_of("cat.svg"));
-    assert_memory_equal(svg.bytes, "<svg xmlns=\"http://www.w3.org/2000/svg\"", 39);
-    assert_memory_equal(svg.bytes + svg.size - 7, "</svg>\n", 7);
-    picture_free(&svg);
-    char *photos = path_of("photos"), *roles_path = path_of("roles.svg");
-    const char *const roles[] = {"senetd",   "plot",    "--classes", photos, "-o",
-                                 roles_path, "--limit", "3",         NULL};
-    assert_int_equal(daemon_run(roles, out, sizeof out), 0);
-    svg = picture_file(path_of("roles.svg"));
-    char *text = calloc(1, svg.size + 1);
-    assert_non_null(text);
-    memcpy(text, svg.bytes, svg.size);
-    assert_non_null(strstr(text, ">kiwi</text>"));
-    assert_non_null(strstr(text, "over 6 photos"));
-    assert_non_null(strstr(text, "<g id=\"layer4.0\">"));
-    assert_non_null(strstr(text, info->sha256));
-    free(text);
-    picture_free(&svg);
-    const char *const bad[] = {"senetd", "plot", "/dev/null", "-o", path_of("x.svg"), NULL};
-    assert_int_equal(daemon_run(bad, out, sizeof out), 1);
-    const char *const unwritable[] = {"senetd", "plot",           "tests/data/cat.jpg",
-                                      "-o",     "/nonexistent/x", NULL};
-    assert_int_equal(daemon_run(unwritable, out, sizeof out), 1);
-    const char *const two[] = {"senetd", "plot", "a", "b", "-o", "x", NULL};
-    assert_int_equal(daemon_run(two, out, sizeof out), 2);
-}
-
-/* A command's exit status; its stderr is added to the log. */
-static int run_logged(const char *environment, const char *arguments)
-{
-    const char *build = getenv("BUILD_DIR");
-    char command[1024];
-    snprintf(command, sizeof command, "%s %s/senetd %s 2>>%s", environment,
-             build != NULL ? build : "build", arguments, path_of("log"));
-    int status = system(command);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static size_t width_of(const struct picture *svg)
-{
-    char head[512] = "";
-    memcpy(head, svg->bytes, svg->size < 511 ? svg->size : 511);
-    const char *width = strstr(head, " width=\"");
-    assert_non_null(width);
-    return strtoul(width + 8, NULL, 10);
-}
-
-/* Where the renderer is installed; and where it is not, that is said before any work. */
-static void figures_become_pictures(void **state)
-{
-    char arguments[512];
-    struct image image;
-    struct error err = {0};
-    (void)state;
-    snprintf(arguments, sizeof arguments, "plot --weights %s tests/data/cat.jpg -o %s",
-             path_of("model"), path_of("cat.png"));
-    assert_int_equal(run_logged("PATH=/nonexistent", arguments), 1);
-    assert_int_equal(occurrences(path_of("log"), "apt-get install librsvg2-bin"), 1);
-    assert_int_equal(access(path_of("cat.png"), F_OK), -1);
-    if (system("command -v rsvg-convert >/dev/null") == 0) {
-        assert_int_equal(run_logged("", arguments), 0);
-        struct picture png = picture_file(path_of("cat.png")),
-                       svg = picture_file(path_of("cat.svg"));
-        if (image_decode(png.bytes, png.size, &(struct image_options){.max_pixels = 1 << 24},
-                         &image, &err) != ERROR_NONE)
-            fail_msg("%s", err.message);
-        assert_int_equal(image.width, 2 * width_of(&svg));
-        size_t orange = 0; /* #fd8d3c, of a high z-score and in the legend */
-        for (size_t i = 0; i < image.width * image.height; i++)
-            orange += memcmp(image.pixels + 3 * i, "\xfd\x8d\x3c", 3) == 0;
-        assert_true(orange > 1000);
-        image_free(&image);
-        picture_free(&png);
-        picture_free(&svg);
-    }
-    snprintf(arguments, sizeof arguments, "plot tests/data/cat.jpg -o %s", path_of("cat.jpg"));
-    assert_int_equal(run_logged("", arguments), 1);
-    assert_int_equal(occurrences(path_of("log"), "expected a name in .svg or .png"), 1);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(profile_agrees_with_plain_sums),
-        cmocka_unit_test(a_partial_file_of_another_profile_is_not_used),
-        cmocka_unit_test(profile_goes_on_where_it_was),
         cmocka_unit_test(the_reference_is_told),
         cmocka_unit_test(gates_are_told_relative_to_it),
         cmocka_unit_test(running_means_are_told_relative_to_it),
@@ -883,8 +578,6 @@ int main(void)
         cmocka_unit_test(compare_tells_where_images_differ),
         cmocka_unit_test(drift_rises_with_what_is_no_photo),
         cmocka_unit_test(classes_have_statistics_of_their_own),
-        cmocka_unit_test(figures_are_drawn),
-        cmocka_unit_test(figures_become_pictures),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
