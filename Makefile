@@ -174,7 +174,7 @@ check-arrays: deps
 	@$(MAKE) --no-print-directory deps PACKAGES="python3-venv libxml2-utils librsvg2-bin nodejs"
 	@$(MAKE) --no-print-directory all
 	test -d build/arrays || python3 -m venv build/arrays
-	build/arrays/bin/pip install -q numpy safetensors requests
+	build/arrays/bin/pip install -q numpy safetensors requests matplotlib
 	build/arrays/bin/python tests/scripts/test_arrays.py $(O)/senetd
 
 # The Open Inference Protocol by the clients of Triton and KServe.

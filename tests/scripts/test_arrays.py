@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Arrays, figures and example clients, by the programs that people would use on them.
 
-    make check-arrays        # a virtual environment with numpy, safetensors, requests
+    make check-arrays        # a virtual environment with numpy, safetensors, requests, matplotlib
 
 Starts the daemon, sends photos, and holds what numpy and safetensors read against the JSON answer;
-parses the figures of senetd plot; runs the examples of deploy/examples.
+parses the figures of senetd plot; runs the examples and the notebook of deploy/examples.
 """
 import io
+import json
 import os
 import re
 import shutil
@@ -157,6 +158,20 @@ def check_examples(daemon):
     assert "layer2.0 48" in run.stdout, run.stdout
 
 
+def check_notebook(daemon):
+    """Its cells, one after another, with figures that nobody sees."""
+    notebook = json.loads((EXAMPLES / "excitations.ipynb").read_text())
+    assert notebook["nbformat"] == 4
+    os.environ |= {"MPLBACKEND": "Agg", "SENETD": daemon.url, "PHOTO": str(PHOTOS[0])}
+    scope = {"__name__": "notebook"}
+    for cell in notebook["cells"]:
+        assert not cell.get("outputs"), "the notebook is kept without outputs"
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), scope)
+    assert len(scope["plt"].get_fignums()) == 3
+    assert len(scope["blocks"]) == len(scope["explained"]["blocks"])
+
+
 def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -173,6 +188,7 @@ def main():
             check_figures(folder, weights)
             check_progress(folder, weights)
             check_examples(daemon)
+            check_notebook(daemon)
         finally:
             daemon.process.terminate()
         assert daemon.process.wait(60) == 0
