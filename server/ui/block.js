@@ -1,12 +1,13 @@
 // block.js - one block in detail: how its gates are distributed, how they run beside the
-// reference and the class's mean, and what the prediction loses without its attention.
+// reference and the means of the likeliest classes, and what the prediction loses without it.
 
 import * as api from './api.js';
-import {bin, chart, d3, key} from './charts.js';
+import {bin, chart, classColour, classDash, d3, key} from './charts.js';
 import {el, formatGate, formatPercent, formatSigned} from './dom.js';
 
 const BINS = 40;
 const POINTS = 256; // of a curve
+const CLASSES = 3; // whose means are drawn
 const SIZE = {width: 290, height: 190};
 const MODES = [['identity', 'their own mean'], ['mean', 'the reference’s means'], ['zero', 'zero']];
 
@@ -35,7 +36,7 @@ function histogram(row, gates, reference) {
 }
 
 // Gates by the reference's order, means of a few channels where there are more than points.
-function curves(row, gates, reference, classMean) {
+function curves(row, gates, reference, classMeans) {
   const sorted = (values) => bin(row.order.map((channel) => values[channel]), POINTS);
   const own = sorted(gates), last = gates.length - 1;
   return chart({...SIZE,
@@ -52,8 +53,9 @@ function curves(row, gates, reference, classMean) {
           .y0((m, i) => y(clamp(m - std[i]))).y1((m, i) => y(clamp(m + std[i])))(mean));
         plot.append('path').attr('class', 'curve reference').attr('d', line(mean));
       }
-      if (classMean) {
-        plot.append('path').attr('class', 'curve class').attr('d', line(sorted(classMean.mean)));
+      for (const {mean, colour, dash} of classMeans) {
+        plot.append('path').attr('class', 'curve class').style('stroke', colour)
+          .style('stroke-dasharray', dash).attr('d', line(sorted(mean)));
       }
       plot.append('path').attr('class', 'curve own').attr('d', line(own));
     },
@@ -84,6 +86,15 @@ function ablationChart(effects, layer, label, choose) {
         .attr('dy', '0.32em');
     },
   });
+}
+
+// Mean gates of the photo's likeliest classes that have any.
+async function fetchClassMeans(model, photo, layer) {
+  const found = await Promise.all(photo.top_k.slice(0, CLASSES).map(async ({label}, i) => {
+    const statistics = await api.classStatistics(model, layer, label).catch(() => null);
+    return statistics && {...statistics, label, colour: classColour(i + 1), dash: classDash(i + 1)};
+  }));
+  return found.filter(Boolean);
 }
 
 async function showAblation(panel, photo, row, profiled) {
@@ -128,7 +139,6 @@ function extremes(row, gates, reference) {
 export async function showBlock(container, model, photo, row, reference) {
   const block = photo.excitations.find((b) => b.layer === row.layer);
   const facts = model.blocks[row.layer];
-  const label = photo.top_k[0]?.label;
   const ablation = el('div', {class: 'ablation'});
   const curve = el('div');
   container.replaceChildren(
@@ -142,14 +152,13 @@ export async function showBlock(container, model, photo, row, reference) {
           ...(reference ? [{text: 'reference', className: 'curve reference'}] : [])])),
       curve, ablation),
     extremes(row, block.values, reference));
-  const fillCurve = (classMean) => curve.replaceChildren(el('h3', {}, 'Curve'),
-    curves(row, block.values, reference, classMean),
+  const fillCurve = (classMeans) => curve.replaceChildren(el('h3', {}, 'Curve'),
+    curves(row, block.values, reference, classMeans),
     key([{text: 'this photo', className: 'curve own'},
       ...(reference ? [{text: 'reference ± std', className: 'curve reference'}] : []),
-      ...(classMean ? [{text: `mean of ${label} (${classMean.images} photos)`,
-        className: 'curve class'}] : [])]));
-  fillCurve(null);
+      ...classMeans.map(({label, images, colour, dash}) =>
+        ({text: `mean of ${label} (${images} photos)`, colour, dash}))]));
+  fillCurve([]);
   showAblation(ablation, photo, row, reference?.source === 'profile');
-  const classMean = await api.classStatistics(model, row.layer, label).catch(() => null);
-  if (classMean) fillCurve(classMean);
+  fillCurve(await fetchClassMeans(model, photo, row.layer));
 }

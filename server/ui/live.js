@@ -43,16 +43,18 @@ function largest(series, name) {
 function measure(now, then, seconds) {
   const requests = (series) => sumOf(series, 'senetd_http_requests_total', 'route="/metrics"');
   const images = (series) => series.get('senetd_inferences_total') ?? 0;
-  const inference = meanSince('senetd_stage_duration_seconds', now, then, '{stage="infer"}');
-  const queue = meanSince('senetd_stage_duration_seconds', now, then, '{stage="queue"}');
+  const stage = (name) => 1000 * (meanSince('senetd_stage_duration_seconds', now, then,
+    `{stage="${name}"}`) ?? 0);
+  const queue = stage('queue'), inference = stage('infer');
+  const latency = stage('decode') + stage('preprocess') + queue + inference;
   const batch = meanSince('senetd_batch_size', now, then);
   const drift = largest(now, 'senetd_se_drift');
   const depth = sumOf(now, 'senetd_queue_depth'), room = sumOf(now, 'senetd_queue_capacity');
   return [
     {name: 'Requests', value: (requests(now) - requests(then)) / seconds, format: number(1), unit: '/s'},
     {name: 'Photos', value: (images(now) - images(then)) / seconds, format: number(1), unit: '/s'},
-    {name: 'Inference', value: inference && 1000 * inference, format: number(1), unit: 'ms',
-      note: queue === null ? '' : `waited ${(1000 * queue).toFixed(1)} ms`},
+    {name: 'Latency', value: latency || null, format: number(1), unit: 'ms',
+      note: latency ? `inference ${inference.toFixed(1)}, waited ${queue.toFixed(1)}` : ''},
     {name: 'Batch', value: batch, format: number(1), unit: 'photos'},
     {name: 'Queue', value: depth, format: number(0), unit: `of ${room}`,
       note: `${sumOf(now, 'senetd_workers_busy')} of ${sumOf(now, 'senetd_workers')} workers busy`},
