@@ -265,7 +265,7 @@ figures: deps
 bench-peers: deps
 	@$(MAKE) --no-print-directory all
 	test -d build/peers || python3 -m venv build/peers
-	build/peers/bin/pip install -q torch torchvision timm safetensors onnx onnxruntime openvino
+	build/peers/bin/pip install -q torch torchvision timm safetensors onnx onnxruntime openvino nncf
 	build/peers/bin/python tests/bench/peers.py --senetd $(O)/senetd --weights $(WEIGHTS)
 
 include deploy/deploy.mk

@@ -85,13 +85,13 @@ def classify(url, photo):
 class Daemon:
     """Starts senetd on a free port and stops it with SIGTERM. Its log is shown if it fails."""
 
-    def __init__(self, binary, weights):
+    def __init__(self, binary, weights, *options):
         self.folder = tempfile.TemporaryDirectory()
         port_file = Path(self.folder.name) / "port"
         command = [binary, "--listen", "127.0.0.1:0", "--port-file", port_file]
         self.log = Path(self.folder.name) / "log"
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen([*command, "--weights", weights], stderr=log)
+            self.process = subprocess.Popen([*command, "--weights", weights, *options], stderr=log)
         self.url = None
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and self.process.poll() is None:

@@ -6,7 +6,13 @@
 
 The model is exported to ONNX from timm with the same weights. First all must agree on the logits
 of a photo; then they take turns (A B C A B C ...), each pinned to the same CPUs with the same
-number of threads, and medians over the rounds are compared. fp32 everywhere.
+number of threads, and medians over the rounds are compared.
+
+--precision bf16 compares with OpenVINO and PyTorch in bf16, and with ONNX Runtime, which has no bf16
+on CPUs, in fp32. --precision int8 compares with ONNX Runtime's static quantisation (QDQ, a scale an
+output channel), which OpenVINO runs too, and with OpenVINO's own (NNCF, where it is installed); all
+are calibrated on the same few pictures, since speed does not depend on them. --se times each engine
+on the same network without its squeeze-and-excitation too.
 """
 import argparse
 import json
@@ -22,7 +28,7 @@ import numpy as np
 import timm
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,12 +55,13 @@ def photo(config, folder):
 
 
 class Senetd:
-    def __init__(self, args, batch):
-        self.args, self.batch = args, batch
+    def __init__(self, args, batch, weights):
+        self.args, self.batch, self.weights = args, batch, weights
         self.name = "senetd"
 
     def command(self, *words):
-        full = [self.args.senetd, *words, "--weights", str(self.args.weights)]
+        full = [self.args.senetd, *words, "--weights", str(self.weights)]
+        full += ["--precision", self.args.precision]
         if self.args.kernels:
             full += ["--kernels", self.args.kernels]
         return json.loads(subprocess.run(full, check=True, capture_output=True).stdout)
@@ -67,7 +74,7 @@ class Senetd:
     def measure(self, seconds):
         found = self.command("bench", "--json", "--threads", str(self.args.threads), "--batch",
                              str(self.batch), "--seconds", str(max(1, round(seconds))))
-        self.name = f"senetd ({found['kernels']})"
+        self.name = f"senetd {found['precision']} ({found['kernels']})"
         return found["ms_per_image"]["median"]
 
 
@@ -91,6 +98,54 @@ class Peer:
         return statistics.median(times) * 1e3 / len(self.input)
 
 
+PICTURES = sorted((ROOT / "tests/data").glob("*.jpg"))
+
+
+def calibration_inputs(config):
+    """Crops of the test pictures, as the network reads them."""
+    height, width = config["input_size"][1:]
+    mean, std = (np.array(config[key], np.float32) for key in ("mean", "std"))
+    found = []
+    for path in PICTURES:
+        image = Image.open(path).convert("RGB")
+        for scale in (1.0, 1.5):
+            sized = image.resize((round(width * scale), round(height * scale)))
+            pixels = np.asarray(sized.crop((0, 0, width, height)), np.float32) / 255
+            found.append(((pixels - mean) / std).transpose(2, 0, 1)[None].copy())
+    return found
+
+
+def quantise_onnx(path, config, batch):
+    from onnxruntime import quantization
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self):
+            self.left = iter(calibration_inputs(config))
+
+        def get_next(self):
+            x = next(self.left, None)
+            return None if x is None else {"input": np.repeat(x, batch, 0)}
+
+    quantised = path.with_suffix(".int8.onnx")
+    prepared = path.with_suffix(".prepared.onnx")
+    quantization.shape_inference.quant_pre_process(str(path), str(prepared))
+    quantization.quantize_static(str(prepared), str(quantised), Reader(), per_channel=True,
+                                 quant_format=quantization.QuantFormat.QDQ)
+    return quantised
+
+
+def quantise_nncf(path, config, batch, threads):
+    """OpenVINO's own quantisation of the fp32 network."""
+    import nncf
+    import openvino as ov
+
+    nncf.set_log_level("ERROR")
+    inputs = [np.repeat(x, batch, 0) for x in calibration_inputs(config)]
+    model = nncf.quantize(ov.Core().read_model(str(path)), nncf.Dataset(inputs))
+    name, run = openvino(model, threads, "LATENCY", "f32")
+    return name.replace("(", "int8 by NNCF ("), run
+
+
 def onnx_runtime(path, threads):
     import onnxruntime
 
@@ -101,41 +156,58 @@ def onnx_runtime(path, threads):
     return f"ONNX Runtime {onnxruntime.__version__}", lambda x: session.run(None, {name: x})[0]
 
 
-def openvino(path, threads, hint):
+def openvino(path, threads, hint, precision):
+    """path: of an ONNX file, or a model read before."""
     import openvino as ov
 
     settings = {"PERFORMANCE_HINT": hint, "INFERENCE_NUM_THREADS": threads,
-                "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
-    compiled = ov.Core().compile_model(str(path), "CPU", settings)
+                "INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1}
+    compiled = ov.Core().compile_model(str(path) if isinstance(path, Path) else path, "CPU", settings)
     version = ov.__version__.split("-")[0]
     return f"OpenVINO {version} ({hint})", lambda x: compiled(x)[compiled.output(0)]
 
 
-def pytorch(model, threads, channels_last):
+def pytorch(model, threads, precision):
     torch.set_num_threads(threads)
-    if channels_last:
-        model = model.to(memory_format=torch.channels_last)
+    model = model.to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def run(x):
-        x = torch.from_numpy(x)
-        if channels_last:
-            x = x.contiguous(memory_format=torch.channels_last)
-        return model(x).numpy()
+        x = torch.from_numpy(x).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+            return model(x).float().numpy()
 
-    return f"PyTorch {torch.__version__.split('+')[0]} (eager)", run
+    version = torch.__version__.split("+")[0]
+    return f"PyTorch {version}{' bf16' if precision == 'bf16' else ''} (eager)", run
 
 
-def make_runners(args, model, config, batch, folder):
+def renamed(made, old, new):
+    return made[0].replace(old, new), made[1]
+
+
+def peers(args, model, config, batch, path):
+    """Functions that each make (name, run)."""
+    threads = args.threads
+    if args.precision == "int8":
+        quantised = quantise_onnx(path, config, batch)
+        return [lambda: renamed(onnx_runtime(quantised, threads), "Runtime", "Runtime int8"),
+                lambda: renamed(openvino(quantised, threads, "LATENCY", "f32"), "(",
+                                "int8 by ONNX Runtime ("),
+                lambda: quantise_nncf(path, config, batch, threads)]
+    kind, mark = ("bf16", "bf16 (") if args.precision == "bf16" else ("f32", "(")
+    return [lambda: onnx_runtime(path, threads),
+            lambda: renamed(openvino(path, threads, "LATENCY", kind), "(", mark),
+            lambda: renamed(openvino(path, threads, "THROUGHPUT", kind), "(", mark),
+            lambda: pytorch(model, threads, args.precision)]
+
+
+def make_runners(args, model, config, batch, weights, folder):
     shape = tuple(config["input_size"])
     path = Path(folder) / f"batch{batch}.onnx"
     torch.onnx.export(model, torch.zeros(batch, *shape), str(path), input_names=["input"],
                       output_names=["logits"], dynamo=False)
-    found = [Senetd(args, batch)]
-    for make in (lambda: onnx_runtime(path, args.threads),
-                 lambda: openvino(path, args.threads, "LATENCY"),
-                 lambda: openvino(path, args.threads, "THROUGHPUT"),
-                 lambda: pytorch(model, args.threads, True)):
+    found = [Senetd(args, batch, weights)]
+    for make in peers(args, model, config, batch, path):
         try:
             found.append(Peer(*make(), batch, shape))
         except ImportError as missing:
@@ -143,12 +215,63 @@ def make_runners(args, model, config, batch, folder):
     return found
 
 
-def check_agreement(runners, path, x):
-    expected = runners[-1].logits(path, x)
+# Of the largest logit: how far an engine may be from PyTorch in fp32. The peers' int8 is calibrated
+# on a few pictures only.
+TOLERANCE = {"fp32": 1e-3, "bf16": 0.05, "int8": 0.4}
+
+
+def check_agreement(args, runners, model, path, x):
+    _, run = pytorch(model, args.threads, "fp32")
+    expected = run(x)[0]
     for runner in runners:
         worst = float(np.abs(runner.logits(path, x) - expected).max())
-        if worst > 1e-3 * max(1, float(np.abs(expected).max())):
+        if worst > TOLERANCE[args.precision] * max(1, float(np.abs(expected).max())):
             raise SystemExit(f"{runner.name} disagrees: a logit is off by {worst:.2g}")
+
+
+def without_se(args, folder):
+    """The weights and the timm model that are left when squeeze-and-excitation is taken out."""
+    tensors = load_file(args.weights / "model.safetensors")
+    plain = Path(folder) / "plain"
+    plain.mkdir()
+    kept = {name: t for name, t in tensors.items() if ".se." not in name}
+    save_file(kept, plain / "model.safetensors")
+    config = json.loads((args.weights / "config.json").read_text())
+    config["architecture"] = config["architecture"].replace("seres", "res")
+    (plain / "config.json").write_text(json.dumps(config))
+    return plain, load_model(plain)[0]
+
+
+def take_turns(args, runners):
+    times = [[] for _ in runners]
+    for _ in range(args.rounds):
+        for runner, found in zip(runners, times):
+            found.append(runner.measure(args.seconds))
+    return [statistics.median(found) for found in times]
+
+
+def print_se_cost(args, model, config):
+    """SE-ResNet and the same ResNet without SE, in one run."""
+    print("| engine | with SE, ms | without, ms | SE adds |\n|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
+        plain, plain_model = without_se(args, folder)
+        with_se = make_runners(args, model, config, 1, args.weights, folder)
+        without = make_runners(args, plain_model, config, 1, plain, other)
+        medians = take_turns(args, [r for pair in zip(with_se, without) for r in pair])
+        for runner, ours, theirs in zip(with_se, medians[::2], medians[1::2]):
+            print(f"| {runner.name} | {ours:.2f} | {theirs:.2f} | {100 * (ours / theirs - 1):.1f} % |")
+
+
+def print_table(args, model, config, weights):
+    print("| batch | engine | ms/image (median) | senetd is faster by |\n|---|---|---|---|")
+    for batch in map(int, args.batches.split(",")):
+        with tempfile.TemporaryDirectory() as folder:
+            runners = make_runners(args, model, config, batch, weights, folder)
+            check_agreement(args, runners, model, *photo(config, folder))
+            medians = take_turns(args, runners)
+            for runner, median in zip(runners, medians):
+                ratio = "" if runner is runners[0] else f"{median / medians[0]:.2f} ×"
+                print(f"| {batch} | {runner.name} | {median:.1f} | {ratio} |", flush=True)
 
 
 def cpu_name():
@@ -163,6 +286,8 @@ def main():
     parser.add_argument("--senetd", default="build/senetd")
     parser.add_argument("--weights", type=Path, default=Path("weights/demo"))
     parser.add_argument("--kernels")
+    parser.add_argument("--precision", choices=["fp32", "bf16", "int8"], default="fp32")
+    parser.add_argument("--se", action="store_true", help="what squeeze-and-excitation costs")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batches", default="1,8")
     parser.add_argument("--rounds", type=int, default=5)
@@ -174,21 +299,18 @@ def main():
     args.classes = model.num_classes
     flags = Path("/proc/cpuinfo").read_text()
     isa = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else platform.machine()
-    print(f"{cpu_name()}, {isa}, {args.threads} threads, fp32, {args.rounds} rounds of "
+    print(f"{cpu_name()}, {isa}, {args.threads} threads, {args.precision}, {args.rounds} rounds of "
           f"{args.seconds:g} s each in turn\n")
-    print("| batch | engine | ms/image (median) | senetd is faster by |\n|---|---|---|---|")
-    for batch in map(int, args.batches.split(",")):
-        with tempfile.TemporaryDirectory() as folder:
-            runners = make_runners(args, model, config, batch, folder)
-            check_agreement(runners, *photo(config, folder))
-            times = [[] for _ in runners]
-            for _ in range(args.rounds):
-                for runner, found in zip(runners, times):
-                    found.append(runner.measure(args.seconds))
-            medians = [statistics.median(found) for found in times]
-            for runner, median in zip(runners, medians):
-                ratio = "" if runner is runners[0] else f"{median / medians[0]:.2f} ×"
-                print(f"| {batch} | {runner.name} | {median:.1f} | {ratio} |", flush=True)
+    if args.se:
+        print_se_cost(args, model, config)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        weights = args.weights
+        if args.precision == "int8":
+            weights = Path(folder) / "int8"
+            subprocess.run([args.senetd, "quantize", "--weights", args.weights, "--calibrate",
+                            ROOT / "tests/data", "-o", weights], check=True, capture_output=True)
+        print_table(args, model, config, weights)
 
 
 if __name__ == "__main__":
