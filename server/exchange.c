@@ -33,9 +33,14 @@ void exchange_set_id(struct exchange *exchange, const char *given)
 enum error_code exchange_acquire_model(struct exchange *exchange, struct error *err)
 {
     exchange->model = models_acquire(exchange->service->models);
-    if (exchange->model == NULL)
-        return error_set(err, ERROR_LOADING, "the model is being loaded");
-    return ERROR_NONE;
+    return exchange->model != NULL ? ERROR_NONE : exchange_no_model(exchange, err);
+}
+
+enum error_code exchange_no_model(const struct exchange *exchange, struct error *err)
+{
+    if (models_unloaded(exchange->service->models))
+        return error_set(err, ERROR_LOADING, "the model is unloaded");
+    return error_set(err, ERROR_LOADING, "the model is being loaded");
 }
 
 void exchange_release_model(struct exchange *exchange)

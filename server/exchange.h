@@ -82,4 +82,7 @@ const char *exchange_cache_status(const struct exchange *exchange);
 enum error_code exchange_acquire_model(struct exchange *exchange, struct error *err) MUST_CHECK;
 void exchange_release_model(struct exchange *exchange);
 
+/* Says why there is none: ERROR_LOADING, which it returns. */
+enum error_code exchange_no_model(const struct exchange *exchange, struct error *err);
+
 #endif

@@ -410,9 +410,10 @@ static struct transfer *begin(struct http *http, struct MHD_Connection *connecti
         error_set(&transfer->refusal, ERROR_USAGE, "this address takes no requests of web pages");
     }
     const struct route *route = transfer->exchange.route;
+    enum service_state state = service_state(http->service);
     if (!is_refused(transfer) && route != NULL && route->needs_model &&
-        service_state(http->service) == SERVICE_LOADING)
-        error_set(&transfer->refusal, ERROR_LOADING, "the model is being loaded");
+        (state == SERVICE_LOADING || state == SERVICE_UNLOADED))
+        exchange_no_model(&transfer->exchange, &transfer->refusal);
     check_length(transfer);
     if (!is_refused(transfer) &&
         exchange_set_limits(&transfer->exchange, header(transfer, "X-Request-Timeout-Ms"),
@@ -443,7 +444,7 @@ static enum MHD_Result take_piece(struct transfer *transfer, const char *data, s
         transfer->peer->lingers = true;
         return MHD_NO;
     }
-    if (is_refused(transfer) || exchange->route == NULL || exchange->route->receive == NULL)
+    if (is_refused(transfer) || exchange->route == NULL || !routes_takes_body(exchange->route))
         return MHD_YES; /* nobody wants it */
     struct body_budget *budget = &transfer->http->budget;
     if (body_append(&exchange->body, budget, data, size, &transfer->refusal) != ERROR_NONE)
@@ -470,9 +471,7 @@ static void on_gone(void *context)
 static enum MHD_Result compute(struct transfer *transfer)
 {
     struct exchange *exchange = &transfer->exchange;
-    if (inflate_body(&exchange->body, &transfer->http->budget, header(transfer, "Content-Encoding"),
-                     &transfer->refusal) != ERROR_NONE ||
-        exchange->route->receive(exchange, &transfer->refusal) != ERROR_NONE)
+    if (exchange->route->receive(exchange, &transfer->refusal) != ERROR_NONE)
         return send_refusal(transfer);
     exchange->job->context = transfer;
     exchange->job->done = on_done;
@@ -498,6 +497,10 @@ static enum MHD_Result answer(struct transfer *transfer)
         return send_answer(transfer, 204);
     if (exchange->route->needs_model &&
         exchange_acquire_model(exchange, &transfer->refusal) != ERROR_NONE)
+        return send_refusal(transfer);
+    if (routes_takes_body(exchange->route) &&
+        inflate_body(&exchange->body, &transfer->http->budget, header(transfer, "Content-Encoding"),
+                     &transfer->refusal) != ERROR_NONE)
         return send_refusal(transfer);
     if (exchange->route->receive != NULL)
         return compute(transfer);

@@ -12,13 +12,16 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 struct models {
     const struct config *config;
     pthread_t thread;
+    atomic_bool unloaded; /* set under the mutex */
 
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t changed;
@@ -26,6 +29,7 @@ struct models {
     struct model *retired; /* a list: replaced, and still referenced */
     uint64_t asked, done;  /* loads */
     struct error outcome;  /* of the last load */
+    struct models_last last;
     struct models_counts counts;
     bool closed, stopping;
 };
@@ -172,8 +176,10 @@ void models_notify_ready(struct models *models)
 {
     struct model *model = models_acquire(models);
     char status[128];
-    if (model == NULL)
+    if (model == NULL) {
+        notify_ready("The model is unloaded");
         return;
+    }
     const struct senet_info *info = senet_info(model->senet);
     snprintf(status, sizeof status, "Serving %s, sha256 %.12s", info->name, info->sha256);
     models_release(models, model);
@@ -211,11 +217,17 @@ static void log_loaded(const struct model *model, const struct batch_options *op
              options->decoders, (double)ns / 1e6);
 }
 
-/* The mutex is held; the new model takes the old one's place. */
+/* The mutex is held; the new model, or none, takes the old one's place. */
 static void swap(struct models *models, struct model *fresh)
 {
     struct model *old = models->current;
     models->current = fresh;
+    if (fresh != NULL) {
+        const struct senet_info *info = senet_info(fresh->senet);
+        memcpy(models->last.name, info->name, sizeof models->last.name);
+        models->last.excitations = info->blocks > 0;
+        atomic_store(&models->unloaded, false);
+    }
     if (old == NULL)
         return;
     old->references--;
@@ -231,7 +243,7 @@ static void load(struct models *models)
     struct model *fresh = NULL;
     struct error err = {0};
     uint64_t asked = models->asked; /* whoever asks from now on wants the files read again */
-    bool first = models->current == NULL;
+    bool first = models->counts.loads == 0;
     pthread_mutex_unlock(&models->mutex);
     if (!first)
         notify_reloading();
@@ -240,7 +252,8 @@ static void load(struct models *models)
     if (code == ERROR_NONE)
         log_loaded(fresh, &options, monotonic_ns() - begin);
     else if (!first)
-        log_error("reload", "the model stays as it is: %s", err.message);
+        log_error("reload", "the model stays %s: %s",
+                  models_unloaded(models) ? "unloaded" : "as it is", err.message);
     pthread_mutex_lock(&models->mutex);
     bool closed = models->closed;
     if (code == ERROR_NONE && closed) {
@@ -305,6 +318,37 @@ enum error_code models_load(struct models *models, struct error *err)
         code = error_set(err, models->outcome.code, "%s", models->outcome.message);
     pthread_mutex_unlock(&models->mutex);
     return code;
+}
+
+enum error_code models_unload(struct models *models, struct error *err)
+{
+    pthread_mutex_lock(&models->mutex);
+    while (models->done < models->asked && !models->closed)
+        pthread_cond_wait(&models->changed, &models->mutex);
+    bool closed = models->closed;
+    if (!closed) {
+        atomic_store(&models->unloaded, true);
+        swap(models, NULL);
+        pthread_cond_broadcast(&models->changed);
+    }
+    while (models->retired != NULL)
+        pthread_cond_wait(&models->changed, &models->mutex);
+    pthread_mutex_unlock(&models->mutex);
+    return closed ? error_set(err, ERROR_DRAINING, "the server is shutting down") : ERROR_NONE;
+}
+
+struct models_last models_last(struct models *models)
+{
+    pthread_mutex_lock(&models->mutex);
+    struct models_last last = models->last;
+    last.unloaded = atomic_load(&models->unloaded);
+    pthread_mutex_unlock(&models->mutex);
+    return last;
+}
+
+bool models_unloaded(const struct models *models)
+{
+    return atomic_load_explicit(&models->unloaded, memory_order_acquire);
 }
 
 void models_read_counts(struct models *models, struct models_counts *out)

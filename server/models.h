@@ -16,6 +16,7 @@
 #include "error.h"
 #include "reference.h"
 #include "senet.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -51,6 +52,23 @@ enum error_code models_load(struct models *models, struct error *err) MUST_CHECK
 
 /* The same without waiting for it; what comes of it is logged. */
 void models_request_load(struct models *models);
+
+/* Takes the model out of service until it is loaded again; returns when its last request is
+ * answered and its memory freed. What loads at the time is waited for. Errors: ERROR_DRAINING
+ * after models_close. */
+enum error_code models_unload(struct models *models, struct error *err) MUST_CHECK;
+
+/* The names of the model that serves or served last, for when there is none to ask. */
+struct models_last {
+    char name[64];    /* as in struct senet_info; "" before the first load */
+    bool excitations; /* it has SE blocks */
+    bool unloaded;    /* by models_unload, and not loaded since */
+};
+
+struct models_last models_last(struct models *models);
+
+/* Whether models_unload took the model away. */
+bool models_unloaded(const struct models *models);
 
 /* A reference to the present model; NULL while none is loaded. Give it back by models_release,
  * which accepts NULL. */

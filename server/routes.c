@@ -182,36 +182,14 @@ static unsigned get_readyz(struct exchange *exchange)
     case SERVICE_READY:
         return write_status(exchange, "ready");
     case SERVICE_LOADING:
-        error_set(&err, ERROR_LOADING, "the model is being loaded");
+    case SERVICE_UNLOADED:
+        exchange_no_model(exchange, &err);
         break;
     case SERVICE_DRAINING:
         error_set(&err, ERROR_DRAINING, "the server is shutting down");
         break;
     }
     return routes_problem(exchange, &err);
-}
-
-/* On the admin listener: loads the model anew and answers when it serves or did not come up. */
-static unsigned post_load(struct exchange *exchange)
-{
-    static const char prefix[] = "/v2/repository/models/";
-    struct service *service = exchange->service;
-    struct error err = {0};
-    const char *wanted = exchange->path + sizeof prefix - 1;
-    size_t size = strcspn(wanted, "/");
-    const char *name = senet_info(exchange->model->senet)->name;
-    if (strlen(name) != size || memcmp(name, wanted, size) != 0)
-        error_set(&err, ERROR_NOT_FOUND, "no model '%.*s'; the one here is '%s'", (int)size, wanted,
-                  name);
-    exchange_release_model(exchange); /* or it could not be freed */
-    if (err.code != ERROR_NONE || no_query(exchange, &err) != ERROR_NONE ||
-        models_load(service->models, &err) != ERROR_NONE ||
-        exchange_acquire_model(exchange, &err) != ERROR_NONE)
-        return routes_problem(exchange, &err);
-    writer_open(&exchange->out, '{');
-    reply_model_member(&exchange->out, senet_info(exchange->model->senet));
-    writer_close(&exchange->out, '}');
-    return ok(exchange);
 }
 
 static unsigned get_root(struct exchange *exchange);
@@ -239,8 +217,6 @@ static const struct route routes[] = {
     {"/healthz", METHOD_GET, false, NULL, get_healthz, "200 while the process lives"},
     {"/readyz", METHOD_GET, false, NULL, get_readyz, "200 once the model is loaded and warm"},
     {"/metrics", METHOD_GET, false, NULL, get_metrics, "counters in Prometheus' text format"},
-    {"/v2/repository/models/{m}/load", METHOD_POST | METHOD_ADMIN, true, NULL, post_load,
-     "loads the model's weights anew"},
     {"/openapi.json", METHOD_GET, false, NULL, openapi_answer, "OpenAPI description of all this"},
     {"/version", METHOD_GET, false, NULL, get_version, "program, compiler, kernels"},
 /* Last, and "/" a second time, which the row above hides. */
@@ -341,6 +317,11 @@ const struct route *routes_find(const char *path, unsigned method, bool admin, b
             return route;
     }
     return NULL;
+}
+
+bool routes_takes_body(const struct route *route)
+{
+    return route->receive != NULL || (route->methods & METHOD_BODY);
 }
 
 const char *routes_name(const char *path)

@@ -17,6 +17,7 @@ enum method {
     METHOD_POST = 4,
     METHOD_PUT = 8,
     METHOD_OPTIONS = 16,
+    METHOD_BODY = 1 << 14,  /* no method: marks a route without a job that reads the body */
     METHOD_ADMIN = 1 << 15, /* no method: marks a route that only the admin listener serves */
 };
 
@@ -35,6 +36,9 @@ struct route {
 /* The route for a path and method; admin: on the admin listener. Where none fits: NULL, and
  * *path_known tells 405 from 404. */
 const struct route *routes_find(const char *path, unsigned method, bool admin, bool *path_known);
+
+/* Whether its handlers look at the body; else it is read and thrown away. */
+bool routes_takes_body(const struct route *route);
 
 /* The path as the table has it, "/ui/" for all parts of the page, or "other"; the method's name, or
  * "other": literals. */

@@ -14,6 +14,7 @@
 enum service_state {
     SERVICE_LOADING, /* the listener is up, the model is not: 503 */
     SERVICE_READY,
+    SERVICE_UNLOADED, /* ready, but the model was taken away: 503 until it is loaded again */
     SERVICE_DRAINING, /* no more new connections; what was accepted is answered */
 };
 
@@ -33,7 +34,8 @@ struct service {
 
 static inline enum service_state service_state(struct service *service)
 {
-    return atomic_load_explicit(&service->state, memory_order_acquire);
+    enum service_state state = atomic_load_explicit(&service->state, memory_order_acquire);
+    return state == SERVICE_READY && models_unloaded(service->models) ? SERVICE_UNLOADED : state;
 }
 
 #endif

@@ -4,6 +4,7 @@
 #include "v2_infer.h"
 #include "v2_meta.h"
 #include "v2_model.h"
+#include "v2_repository.h"
 #include "v2_stats.h"
 
 #include <string.h>
@@ -50,8 +51,9 @@ static unsigned write_ready(struct exchange *exchange, const char *name)
     writer_bool(out, state == SERVICE_READY);
     if (state != SERVICE_READY)
         writer_key_string(out, "error",
-                          state == SERVICE_LOADING ? "the model is being loaded"
-                                                   : "the server is shutting down");
+                          state == SERVICE_LOADING    ? "the model is being loaded"
+                          : state == SERVICE_UNLOADED ? "the model is unloaded"
+                                                      : "the server is shutting down");
     writer_close(out, '}');
     exchange->out_type = json_type;
     return state == SERVICE_READY ? 200 : 503;
@@ -156,34 +158,13 @@ static unsigned get_all_stats(struct exchange *exchange)
     return write_stats(exchange, models, v2_model_count(senet));
 }
 
-/* ---- the repository -------------------------------------------------------------------------- */
-
-/* Whatever filter the body may hold: while models serve, all of them are ready. */
-static unsigned post_index(struct exchange *exchange)
-{
-    v2_meta_index(&exchange->out, exchange->model->senet,
-                  service_state(exchange->service) == SERVICE_READY);
-    return ok(exchange);
-}
-
-/* Who may send photos may not change the model; the admin listener has a route of its own. */
-static unsigned refuse_load(struct exchange *exchange)
-{
-    return routes_problem_as(exchange, 403, "forbidden",
-                             "models are loaded by the admin address only");
-}
-
-static unsigned refuse_unload(struct exchange *exchange)
-{
-    return routes_problem_as(exchange, 403, "forbidden",
-                             "the model is not unloaded; loading replaces it");
-}
-
 /* ---- the table ------------------------------------------------------------------------------- */
 
 #define MODEL     "/v2/models/{model}"
 #define VERSION   MODEL "/versions/{version}"
 #define VERSIONED "the same of a version"
+#define LOAD      "/v2/repository/models/{model}/load"
+#define UNLOAD    "/v2/repository/models/{model}/unload"
 
 static const struct route routes[] = {
     {"/v2", METHOD_GET, false, NULL, get_server, "Open Inference Protocol: the server"},
@@ -203,11 +184,15 @@ static const struct route routes[] = {
     {MODEL "/infer", METHOD_POST, true, v2_infer_receive, v2_infer_answer,
      "inference on tensors or encoded images"},
     {VERSION "/infer", METHOD_POST, true, v2_infer_receive, v2_infer_answer, VERSIONED},
-    {"/v2/repository/index", METHOD_POST, true, NULL, post_index, "state of the models"},
-    {"/v2/repository/models/{model}/load", METHOD_POST, false, NULL, refuse_load,
-     "403: loading is the admin address's"},
-    {"/v2/repository/models/{model}/unload", METHOD_POST, false, NULL, refuse_unload,
-     "403: a model is only replaced"},
+    {"/v2/repository/index", METHOD_POST | METHOD_BODY, false, NULL, v2_repository_index,
+     "state of the models"},
+    /* The first that fits counts: on the public listener those of the admin's are not seen. */
+    {LOAD, METHOD_POST | METHOD_BODY | METHOD_ADMIN, false, NULL, v2_repository_load,
+     "loads the model's weights anew; on the admin address"},
+    {UNLOAD, METHOD_POST | METHOD_BODY | METHOD_ADMIN, false, NULL, v2_repository_unload,
+     "takes the model out of service; on the admin address"},
+    {LOAD, METHOD_POST, false, NULL, v2_repository_refuse, "403: the admin address's"},
+    {UNLOAD, METHOD_POST, false, NULL, v2_repository_refuse, "403: the admin address's"},
 };
 
 const struct route *v2_route(size_t index)

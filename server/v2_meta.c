@@ -128,18 +128,3 @@ void v2_meta_config(struct writer *w, const struct v2_model *model, const struct
     writer_close(w, ']');
     writer_close(w, '}');
 }
-
-void v2_meta_index(struct writer *w, const struct senet *senet, bool ready)
-{
-    writer_open(w, '[');
-    for (size_t i = 0; i < v2_model_count(senet); i++) {
-        const struct v2_model model = v2_model_at(senet, i);
-        writer_open(w, '{');
-        write_name(w, &model);
-        writer_key_string(w, "version", V2_MODEL_VERSION);
-        writer_key_string(w, "state", ready ? "READY" : "UNLOADING");
-        writer_key_string(w, "reason", ready ? "" : "the server is shutting down");
-        writer_close(w, '}');
-    }
-    writer_close(w, ']');
-}

@@ -9,7 +9,6 @@
 #include "config.h"
 #include "v2_model.h"
 #include "writer.h"
-#include <stdbool.h>
 
 /* Name, version, extensions. */
 void v2_meta_server(struct writer *w);
@@ -23,8 +22,5 @@ void v2_meta_model(struct writer *w, const struct v2_model *model);
 /* The same as Triton's ModelConfig. */
 void v2_meta_config(struct writer *w, const struct v2_model *model, const struct config *config,
                     size_t workers);
-
-/* The repository's index; ready: whether the models serve new requests. */
-void v2_meta_index(struct writer *w, const struct senet *senet, bool ready);
 
 #endif

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char prefix[] = "/v2/models/", versions[] = "/versions/";
+#define PREFIX   "/v2/models/"
+#define VERSIONS "/versions/"
 
 size_t v2_model_count(const struct senet *senet)
 {
@@ -33,7 +34,7 @@ static bool is_segment(const char *text, const char *value)
 enum error_code v2_model_find(const char *path, const struct senet *senet, struct v2_model *out,
                               struct error *err)
 {
-    const char *name = path + sizeof prefix - 1;
+    const char *name = path + sizeof PREFIX - 1;
     const char *rest = name + strcspn(name, "/");
     bool found = false;
     for (size_t i = 0; i < v2_model_count(senet) && !found; i++) {
@@ -46,8 +47,8 @@ enum error_code v2_model_find(const char *path, const struct senet *senet, struc
         return error_set(err, ERROR_NOT_FOUND,
                          "unknown model '%.*s'; GET /v2/models lists those that exist",
                          rest - name < 64 ? (int)(rest - name) : 64, name);
-    if (strncmp(rest, versions, sizeof versions - 1) == 0 &&
-        !is_segment(rest + sizeof versions - 1, V2_MODEL_VERSION))
+    if (strncmp(rest, VERSIONS, sizeof VERSIONS - 1) == 0 &&
+        !is_segment(rest + sizeof VERSIONS - 1, V2_MODEL_VERSION))
         return error_set(err, ERROR_NOT_FOUND, "model '%.*s' has only version %s",
                          (int)(rest - name), name, V2_MODEL_VERSION);
     return ERROR_NONE;

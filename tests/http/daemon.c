@@ -186,6 +186,25 @@ void daemon_wait_log(struct daemon *daemon, const char *text)
     give_up(daemon, text);
 }
 
+struct daemon daemon_admin(const struct daemon *daemon)
+{
+    static const char mark[] = "admin http://127.0.0.1:";
+    struct daemon admin = *daemon;
+    char line[512] = "";
+    FILE *log = fopen(daemon->log_path, "r");
+    assert_non_null(log);
+    admin.port = 0;
+    while (admin.port == 0 && fgets(line, sizeof line, log) != NULL) {
+        const char *told = strstr(line, mark);
+        if (told != NULL)
+            admin.port = (unsigned)strtoul(told + sizeof mark - 1, NULL, 10);
+    }
+    fclose(log);
+    assert_true(admin.port > 0);
+    snprintf(admin.base, sizeof admin.base, "http://127.0.0.1:%u", admin.port);
+    return admin;
+}
+
 int daemon_run(const char *const *arguments, char *out, size_t room)
 {
     int pipes[2];

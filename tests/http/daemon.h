@@ -35,6 +35,10 @@ void daemon_stop(struct daemon *daemon);
 /* Waits until the log has this text. */
 void daemon_wait_log(struct daemon *daemon, const char *text);
 
+/* The same daemon by its admin address, which its log tells; it must run with an option
+ * --admin-listen 127.0.0.1:0. For requests only: the other one is what is stopped. */
+struct daemon daemon_admin(const struct daemon *daemon);
+
 /* Runs senetd with these arguments and the tiny model to its end; stdout goes to out[room],
  * terminated, stderr to the test's. Returns its exit status. */
 int daemon_run(const char *const *arguments, char *out, size_t room);

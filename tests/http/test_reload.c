@@ -203,22 +203,9 @@ static void start_with_admin(struct daemon *daemon, struct daemon *admin)
 {
     const char *const options[] = {"--weights",      link_path,     "--topk", "100",
                                    "--admin-listen", "127.0.0.1:0", NULL};
-    char line[512] = "";
-    unsigned port = 0;
     point_to(directories[0]);
     daemon_start(daemon, options);
-    FILE *log = fopen(daemon->log_path, "r");
-    assert_non_null(log);
-    while (port == 0 && fgets(line, sizeof line, log) != NULL) {
-        const char *told = strstr(line, "admin http://127.0.0.1:");
-        if (told != NULL)
-            sscanf(told, "admin http://127.0.0.1:%u", &port);
-    }
-    fclose(log);
-    assert_true(port > 0);
-    *admin = *daemon;
-    admin->port = port;
-    snprintf(admin->base, sizeof admin->base, "http://127.0.0.1:%u", port);
+    *admin = daemon_admin(daemon);
 }
 
 static struct answer load(const struct daemon *daemon, const char *name, const char *header)

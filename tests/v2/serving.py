@@ -1,4 +1,5 @@
 """The daemon as a child process, for the tests that drive it with clients in Python."""
+import re
 import subprocess
 import tempfile
 import time
@@ -10,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Daemon:
-    """Started by `with`, on a free port; its answer to GET /readyz was 200."""
+    """Started by `with`, on a free port; its answer to GET /readyz was 200. address, admin: "host:port"."""
 
     def __init__(self, senetd, *options):
         self.command = [str(ROOT / senetd), "--listen", "127.0.0.1:0", "--admin-listen",
@@ -28,6 +29,7 @@ class Daemon:
             if port_file.exists() and port_file.read_text().strip():
                 self.address = f"127.0.0.1:{port_file.read_text().strip()}"
                 if self.is_ready():
+                    self.admin = re.search(r"admin http://([\d.:]+)", self.read_log()).group(1)
                     return self
             time.sleep(0.1)
         raise SystemExit(f"the daemon did not come up: {self.read_log()}")

@@ -152,6 +152,26 @@ def check_statistics(client, model):
     assert times[1]["count"] == times[0]["count"] + 1 and times[1]["ns"] > times[0]["ns"]
 
 
+def check_repository(client, admin_address, name):
+    admin = triton.InferenceServerClient(admin_address, network_timeout=120.0)
+    admin.unload_model(name)
+    assert not client.is_model_ready(name) and not client.is_server_ready()
+    assert client.is_server_live()
+    assert {row["state"] for row in client.get_model_repository_index()} == {"UNAVAILABLE"}
+    for wrong in (lambda: client.infer(name, [encoded()]),
+                  lambda: admin.load_model(name, config="{}"), lambda: admin.load_model("none")):
+        try:
+            wrong()
+        except InferenceServerException as error:
+            assert error.status() in ("400", "404", "503") and error.message(), error
+        else:
+            raise AssertionError("answered without a model, or loaded what is not there")
+    admin.load_model(name)
+    assert client.is_model_ready(name) and client.is_server_ready()
+    assert client.infer(name, [encoded()]).as_numpy("logits").shape[0] == len(PHOTOS)
+    admin.close()
+
+
 async def check_kserve(address, native):
     base, name = f"http://{address}", native.model["name"]
     client = InferenceRESTClient(RESTConfig(protocol="v2", timeout=60))
@@ -189,6 +209,8 @@ def main():
             ("excitations", lambda: check_excitations(client, native)),
             ("image_client's flow", lambda: check_image_client(client, native)),
             ("statistics", lambda: check_statistics(client, native.model)),
+            ("load and unload",
+             lambda: check_repository(client, daemon.admin, native.model["name"])),
             ("kserve", lambda: asyncio.run(check_kserve(daemon.address, native))),
         ):
             check()
