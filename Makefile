@@ -270,12 +270,26 @@ bench-peers: deps
 
 include deploy/deploy.mk
 
-# The daemon under load, beside its engine alone; see the script.
-.PHONY: bench-server
+# The daemon under load, beside its engine alone; BENCH: further options, see the scripts.
+.PHONY: bench-server bench-soak bench-server-peers
 bench-server: deps
 	@$(MAKE) --no-print-directory deps PACKAGES="wrk python3"
 	@$(MAKE) --no-print-directory all
-	python3 tests/bench/server.py --senetd $(O)/senetd --weights $(WEIGHTS)
+	python3 tests/bench/server.py --senetd $(O)/senetd --weights $(WEIGHTS) $(BENCH)
+
+MINUTES ?= 30
+bench-soak:
+	@$(MAKE) --no-print-directory bench-server BENCH="--soak $(MINUTES) $(BENCH)"
+
+# Beside FastAPI with ONNX Runtime and LitServe, in turns.
+bench-server-peers: deps
+	@$(MAKE) --no-print-directory deps PACKAGES="wrk python3-venv"
+	@$(MAKE) --no-print-directory all
+	test -d build/peers || python3 -m venv build/peers
+	build/peers/bin/pip install -q torch torchvision timm safetensors onnx onnxruntime pillow \
+	    fastapi uvicorn python-multipart litserve
+	build/peers/bin/python tests/bench/server_peers.py --senetd $(O)/senetd --weights $(WEIGHTS) \
+	    $(BENCH)
 
 # ---- keeping the sources in order --------------------------------------------------------------
 
