@@ -240,7 +240,8 @@ static void free_slots(struct batch *batch, struct batch_image **images, size_t 
     pthread_mutex_lock(&batch->mutex);
     for (size_t i = 0; i < count; i++)
         batch->free_slots[batch->free_count++] = images[i]->input;
-    pthread_cond_broadcast(&batch->encoded_or_slot);
+    if (batch->encoded.count > 0) /* else nobody waits for a slot */
+        pthread_cond_broadcast(&batch->encoded_or_slot);
     pthread_mutex_unlock(&batch->mutex);
 }
 
@@ -496,7 +497,10 @@ enum error_code batch_submit(struct batch *batch, struct job *job, struct error 
             job->images[i].since_ns = now;
             turns_push(&batch->encoded, &job->encoded, &job->images[i]);
         }
-        pthread_cond_broadcast(&batch->encoded_or_slot);
+        if (job->count == 1)
+            pthread_cond_signal(&batch->encoded_or_slot); /* any decoder will do */
+        else
+            pthread_cond_broadcast(&batch->encoded_or_slot);
         pthread_mutex_unlock(&batch->mutex);
         return ERROR_NONE;
     }
