@@ -3,6 +3,10 @@
  * Kept vectors are a ring of ATTENTION_IMAGES rows. Row and request numbers count up for ever and
  * are taken modulo the ring's size; an entry whose number has been lapped is gone. A request is
  * begun when its id differs from the last one's, or its position does not go up.
+ *
+ * Adding an image only copies its row: the sums are megabytes, which an inference has driven out of
+ * the caches, and clients wait. They are brought up to date when PENDING rows wait or when somebody
+ * asks, in pieces that stay in the cache for all waiting rows, each row in its turn.
  */
 #include "attention.h"
 
@@ -10,6 +14,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define PENDING 16  /* most rows that the sums do not have yet */
+#define PIECE   512 /* gates at a time */
 
 struct kept_request {
     char id[ATTENTION_ID_BYTES];
@@ -27,7 +34,9 @@ struct class_sums {
 struct attention {
     size_t floats;
     pthread_mutex_t mutex; /* guards all below */
-    uint64_t images;
+    uint64_t images;       /* every one had a row */
+    uint64_t summed;       /* of them, in the sums */
+    size_t pending_classes[PENDING];
     double *mean, *squares; /* [floats], squares: sum of squared distances from the mean */
     float *least, *most;    /* [floats] */
     double *recent;         /* [floats] */
@@ -130,26 +139,50 @@ static void count_class(struct attention *attention, size_t class, const float *
         add_to_sums(++sums->images, attention->floats, excitations, sums->mean, sums->squares);
 }
 
-/* A plain mean while the window fills, then an exponentially weighted one. */
-static void count_recent(struct attention *attention, const float *excitations)
+/* The weight of the images-th image in the recent mean: a plain mean while the window fills, then
+ * an exponentially weighted one. */
+static double recent_share(uint64_t images)
 {
-    uint64_t images = attention->images;
-    double share = 1.0 / (double)(images < ATTENTION_WINDOW ? images : ATTENTION_WINDOW);
-    for (size_t i = 0; i < attention->floats; i++)
-        attention->recent[i] += ((double)excitations[i] - attention->recent[i]) * share;
-    attention->recent_squares =
-        attention->recent_squares * (1 - share) * (1 - share) + share * share;
+    return 1.0 / (double)(images < ATTENTION_WINDOW ? images : ATTENTION_WINDOW);
 }
 
-static void count_image(struct attention *attention, const float *excitations)
+/* Gates [begin, begin + count) of the images-th image. */
+static void sum_piece(struct attention *attention, uint64_t images, const float *row, size_t begin,
+                      size_t count)
 {
-    float *restrict least = attention->least, *restrict most = attention->most;
-    bool first = attention->images++ == 0;
-    add_to_sums(attention->images, attention->floats, excitations, attention->mean,
-                attention->squares);
-    for (size_t i = 0; i < attention->floats; i++) {
-        least[i] = first || excitations[i] < least[i] ? excitations[i] : least[i];
-        most[i] = first || excitations[i] > most[i] ? excitations[i] : most[i];
+    float *restrict least = attention->least + begin, *restrict most = attention->most + begin;
+    double *restrict recent = attention->recent + begin;
+    const float *restrict gates = row + begin;
+    double share = recent_share(images);
+    bool first = images == 1;
+    add_to_sums(images, count, gates, attention->mean + begin, attention->squares + begin);
+    for (size_t i = 0; i < count; i++)
+        recent[i] += ((double)gates[i] - recent[i]) * share;
+    for (size_t i = 0; i < count; i++) {
+        least[i] = first || gates[i] < least[i] ? gates[i] : least[i];
+        most[i] = first || gates[i] > most[i] ? gates[i] : most[i];
+    }
+}
+
+static float *row_of(const struct attention *attention, uint64_t number)
+{
+    return attention->rows + number % ATTENTION_IMAGES * attention->floats;
+}
+
+/* Brings the sums up to date. The mutex is held. */
+static void sum_up(struct attention *attention)
+{
+    for (size_t begin = 0; begin < attention->floats; begin += PIECE) {
+        size_t left = attention->floats - begin, count = left < PIECE ? left : PIECE;
+        for (uint64_t i = attention->summed; i < attention->images; i++)
+            sum_piece(attention, i + 1, row_of(attention, i), begin, count);
+    }
+    for (; attention->summed < attention->images; attention->summed++) {
+        double share = recent_share(attention->summed + 1);
+        attention->recent_squares =
+            attention->recent_squares * (1 - share) * (1 - share) + share * share;
+        count_class(attention, attention->pending_classes[attention->summed % PENDING],
+                    row_of(attention, attention->summed));
     }
 }
 
@@ -178,15 +211,15 @@ void attention_add(struct attention *attention, const char *id, size_t position,
                    const float *excitations)
 {
     pthread_mutex_lock(&attention->mutex);
-    uint64_t row = attention->images; /* every image ever counted had a row */
+    uint64_t row = attention->images;
     open_request(attention, id, position, row)->images++;
     attention->positions[row % ATTENTION_IMAGES] = position;
+    attention->pending_classes[row % PENDING] = class;
     if (attention->floats > 0)
-        memcpy(attention->rows + row % ATTENTION_IMAGES * attention->floats, excitations,
-               attention->floats * sizeof(float));
-    count_image(attention, excitations);
-    count_recent(attention, excitations);
-    count_class(attention, class, excitations);
+        memcpy(row_of(attention, row), excitations, attention->floats * sizeof(float));
+    attention->images++;
+    if (attention->images - attention->summed == PENDING)
+        sum_up(attention);
     pthread_mutex_unlock(&attention->mutex);
 }
 
@@ -194,6 +227,7 @@ uint64_t attention_statistics(struct attention *attention, size_t offset, size_t
                               double *mean, double *deviation, float *least, float *most)
 {
     pthread_mutex_lock(&attention->mutex);
+    sum_up(attention);
     uint64_t images = attention->images;
     for (size_t i = 0; images > 0 && i < count; i++) {
         if (mean != NULL)
@@ -214,6 +248,7 @@ uint64_t attention_class_statistics(struct attention *attention, size_t class, s
 {
     uint64_t images = 0;
     pthread_mutex_lock(&attention->mutex);
+    sum_up(attention);
     for (size_t at = 0; at < attention->class_count; at++) {
         const struct class_sums *sums = &attention->classes[at];
         if (sums->class != class)
@@ -231,6 +266,7 @@ uint64_t attention_class_statistics(struct attention *attention, size_t class, s
 size_t attention_classes(struct attention *attention, size_t *classes, uint64_t *images)
 {
     pthread_mutex_lock(&attention->mutex);
+    sum_up(attention);
     size_t count = attention->class_count;
     for (size_t i = 0; i < count; i++) {
         classes[i] = attention->classes[i].class;
@@ -243,6 +279,7 @@ size_t attention_classes(struct attention *attention, size_t *classes, uint64_t 
 double attention_recent(struct attention *attention, size_t offset, size_t count, double *mean)
 {
     pthread_mutex_lock(&attention->mutex);
+    sum_up(attention);
     double squares = attention->recent_squares;
     if (squares > 0)
         memcpy(mean, attention->recent + offset, count * sizeof *mean);
@@ -280,8 +317,7 @@ size_t attention_find(struct attention *attention, const char *id, size_t *posit
             size_t row = (size_t)((request->first + i) % ATTENTION_IMAGES);
             positions[i] = attention->positions[row];
             if (floats > 0)
-                memcpy(*vectors + i * floats, attention->rows + row * floats,
-                       floats * sizeof(float));
+                memcpy(*vectors + i * floats, row_of(attention, row), floats * sizeof(float));
         }
     }
     pthread_mutex_unlock(&attention->mutex);

@@ -1,9 +1,9 @@
 /* metrics.c - see metrics.h. Names and units follow Prometheus' conventions: seconds, bytes,
  * _total on counters. Series are bounded: routes, methods, statuses, stages and blocks are. */
 #include "metrics.h"
+#include "gates.h"
 #include "monotonic.h"
 #include "relative.h"
-#include "reply.h"
 
 #include <dirent.h>
 #include <pthread.h>
@@ -149,15 +149,9 @@ static void count_gates(struct metrics *metrics, const struct senet *model,
     metrics->gate_images++;
     for (size_t b = 0; b < blocks && b < MOST_BLOCKS; b++) {
         const struct senet_block *block = senet_block(model, b);
-        const float *gates = excitations + block->offset;
-        double sum = 0;
-        size_t saturated = 0;
-        for (size_t i = 0; i < block->channels; i++) {
-            sum += (double)gates[i];
-            saturated += gates[i] < REPLY_SATURATED_LOW || gates[i] > REPLY_SATURATED_HIGH;
-        }
-        metrics->gate_mean[b] += sum / (double)block->channels;
-        metrics->gate_saturated[b] += (double)saturated / (double)block->channels;
+        const struct gates gates = gates_of(excitations + block->offset, block->channels);
+        metrics->gate_mean[b] += gates.mean;
+        metrics->gate_saturated[b] += (double)(gates.low + gates.high) / (double)block->channels;
     }
 }
 

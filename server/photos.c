@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Bytes of one gate in an answer, for reserving. */
-#define GATE_BYTES 9
+#define GATE_BYTES 10
 
 static enum error_code make_job(struct exchange *exchange, struct error *err)
 {

@@ -4,9 +4,9 @@
  * enough for 15,104 values in about 130 KB.
  */
 #include "reply.h"
+#include "gates.h"
 #include "relative.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,28 +120,15 @@ void reply_block_members(struct writer *w, const struct senet *model, size_t ind
     writer_key_integer(w, "channels", block->channels);
 }
 
-/* Statistics of one block's gates in one image. */
-static void write_gate_statistics(struct writer *w, const float *gates, size_t count)
+static void write_gate_statistics(struct writer *w, const float *values, size_t count)
 {
-    double sum = 0, squares = 0;
-    float least = gates[0], most = gates[0];
-    size_t low = 0, high = 0;
-    for (size_t i = 0; i < count; i++) {
-        sum += (double)gates[i];
-        least = gates[i] < least ? gates[i] : least;
-        most = gates[i] > most ? gates[i] : most;
-        low += gates[i] < REPLY_SATURATED_LOW;
-        high += gates[i] > REPLY_SATURATED_HIGH;
-    }
-    double mean = sum / (double)count;
-    for (size_t i = 0; i < count; i++)
-        squares += ((double)gates[i] - mean) * ((double)gates[i] - mean);
-    writer_key_number(w, "mean", mean, GATE_DIGITS);
-    writer_key_number(w, "std", sqrt(squares / (double)count), GATE_DIGITS);
-    writer_key_number(w, "min", (double)least, GATE_DIGITS);
-    writer_key_number(w, "max", (double)most, GATE_DIGITS);
-    writer_key_number(w, "saturated_low", (double)low / (double)count, GATE_DIGITS);
-    writer_key_number(w, "saturated_high", (double)high / (double)count, GATE_DIGITS);
+    const struct gates gates = gates_of(values, count);
+    writer_key_number(w, "mean", gates.mean, GATE_DIGITS);
+    writer_key_number(w, "std", gates.deviation, GATE_DIGITS);
+    writer_key_number(w, "min", (double)gates.least, GATE_DIGITS);
+    writer_key_number(w, "max", (double)gates.most, GATE_DIGITS);
+    writer_key_number(w, "saturated_low", (double)gates.low / (double)count, GATE_DIGITS);
+    writer_key_number(w, "saturated_high", (double)gates.high / (double)count, GATE_DIGITS);
 }
 
 void reply_excitations_member(struct writer *w, const struct senet *model, const float *excitations,
@@ -164,7 +151,7 @@ void reply_excitations_member(struct writer *w, const struct senet *model, const
             relative_members(w, selection->reference, block, gates,
                              selection->detail == DETAIL_FULL);
         if (selection->detail == DETAIL_FULL) {
-            writer_reserve(w, block->channels * 9 + 32);
+            writer_reserve(w, block->channels * 10 + 32);
             writer_key(w, "values");
             writer_floats(w, gates, block->channels, GATE_DIGITS);
         }

@@ -16,10 +16,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A gate under the first or over the second counts as saturated. */
-#define REPLY_SATURATED_LOW  0.01f
-#define REPLY_SATURATED_HIGH 0.99f
-
 enum detail {
     DETAIL_NONE,    /* no excitations */
     DETAIL_SUMMARY, /* statistics of each block, without the values */
