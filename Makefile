@@ -19,7 +19,7 @@ DEFAULT_WEIGHTS ?= weights/demo
 O := build$(if $(filter-out release,$(BUILD)),/$(BUILD))
 
 PACKAGES := build-essential pkg-config ca-certificates libmicrohttpd-dev libgnutls28-dev libjansson-dev \
-            libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev libstb-dev \
+            libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev libseccomp-dev libstb-dev \
             libopenblas-pthread-dev nettle-dev libcurl4-openssl-dev libcmocka-dev bash-completion \
             node-d3-axis node-d3-scale node-d3-scale-chromatic node-d3-selection node-d3-shape
 TOOLS := clang clang-format valgrind shellcheck curl
@@ -53,7 +53,7 @@ CFLAGS_ALL = $(BASE_FLAGS) $(FLAGS_$(BUILD)) $(CFLAGS)
 LDFLAGS_ALL = $(LINK_$(BUILD)) $(LDFLAGS)
 LIBS_model = $(shell pkg-config --libs jansson nettle libjpeg libpng libwebp libwebpdemux) \
              -lopenblas -lm -pthread
-LIBS_server = $(shell pkg-config --libs libmicrohttpd gnutls zlib)
+LIBS_server = $(shell pkg-config --libs libmicrohttpd gnutls libseccomp zlib)
 LIBS_test = $(shell pkg-config --libs cmocka libcurl zlib)
 
 MODEL := $(patsubst model/%.c,$(O)/model/%.o,$(wildcard model/*.c))

@@ -167,7 +167,7 @@ static bool is_known(const struct batch *batch, struct batch_image *image)
 
 static void decode(const struct batch *batch, struct batch_image *image)
 {
-    struct image pixels = {0};
+    struct decoded told;
     if (image->error.code != ERROR_NONE)
         return; /* so the submitter wants it */
     int64_t begin = monotonic_ns();
@@ -186,19 +186,15 @@ static void decode(const struct batch *batch, struct batch_image *image)
     const struct image_options options = {.max_pixels = batch->options.max_pixels,
                                           .formats = batch->options.formats,
                                           .fit = batch->options.exact_decode ? NULL : preprocess};
-    if (image_decode(image->bytes, image->size, &options, &pixels, &image->error) != ERROR_NONE)
+    if (decoder_run(batch->options.decoder, image->bytes, image->size, &options, preprocess,
+                    image->input, &told, &image->error) != ERROR_NONE)
         return;
-    int64_t decoded = monotonic_ns();
-    image->decode_ns = decoded - begin;
-    image->format = pixels.format;
-    image->width = pixels.full_width;
-    image->height = pixels.full_height;
-    enum error_code code = image_preprocess(&pixels, preprocess, image->input, &image->error);
-    assert(code == image->error.code);
-    (void)code;
-    image_free(&pixels);
+    image->format = told.format;
+    image->width = told.width;
+    image->height = told.height;
+    image->decode_ns = told.decode_ns;
+    image->preprocess_ns = told.preprocess_ns;
     image->since_ns = monotonic_ns();
-    image->preprocess_ns = image->since_ns - decoded;
 }
 
 static void *decoder_main(void *argument)

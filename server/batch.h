@@ -11,6 +11,7 @@
 #define SENETD_BATCH_H
 
 #include "cache.h"
+#include "decoder.h"
 #include "error.h"
 #include "image.h"
 #include "senet.h"
@@ -87,6 +88,7 @@ struct batch_options {
     size_t cache_bytes;       /* for results of images seen before; 0: none are kept */
     int64_t batch_delay_ns;   /* a worker waits so long for a full batch; 0: takes what is ready */
     bool exact_decode;        /* no large JPEG is decoded at a smaller size */
+    struct decoder *decoder;  /* where images are decoded; NULL: in the batch's own threads */
 };
 
 /* Starts the threads and returns once every worker has run the network once. The model must

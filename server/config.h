@@ -40,7 +40,8 @@
          "inference threads; default: CPUs that affinity and the cgroup quota give")               \
     SIZE(threads, "threads", 0, 0, 1024, 1000, "N",                                                \
          "cores that a lone batch may use; default: all that are given")                           \
-    SIZE(decoders, "decoders", 0, 0, 1024, 1000, "N", "decoding threads; default: as above")       \
+    SIZE(decoders, "decoders", 0, 0, 1024, 1000, "N",                                              \
+         "decoding threads, each with a process; default: as above")                               \
     SIZE(topk, "topk", 5, 1, 100000, 1000, "K", "classes in an answer that asks for no number")    \
     SIZE(max_body, "max-body", 20u << 20, 1024, 1u << 30, 1024, "BYTES",                           \
          "largest request body; suffix k, m or g")                                                 \
@@ -50,6 +51,10 @@
     TEXT(formats, "formats", NULL, "LIST", "image formats to accept: jpeg,png; default: all")      \
     CHOICE(exact_decode, "exact-decode", 0, "off|on",                                              \
            "decode every pixel of a JPEG, even where it is much larger than needed")               \
+    CHOICE(decoder, "decoder", 0, "sandbox|inline",                                                \
+           "where the daemon decodes: in processes that can do nothing else, or in its own")       \
+    SIZE(decode_timeout, "decode-timeout", 30, 1, 600, 1000, "S",                                  \
+         "seconds after which the decoding of an image is ended")                                  \
     SIZE(max_batch, "max-batch", 8, 1, 256, 1000, "N", "most images that a worker runs at once")   \
     SIZE(queue, "queue", 256, 1, 1000000, 1000, "N",                                               \
          "images that may wait before requests are refused with 503")                              \

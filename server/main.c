@@ -9,6 +9,7 @@
 #include "bench.h"
 #include "classify.h"
 #include "config.h"
+#include "decoder.h"
 #include "describe.h"
 #include "health.h"
 #include "http.h"
@@ -71,6 +72,8 @@ static enum error_code catch_signals(struct error *err)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGHUP, &action, NULL);
+    action.sa_flags |= SA_NOCLDSTOP;
+    sigaction(SIGCHLD, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
     return ERROR_NONE;
 }
@@ -89,6 +92,7 @@ struct daemon {
     struct service service;
     struct http *public, *admin; /* admin may be NULL */
     struct watchdog *watchdog;
+    struct decoder *decoder; /* NULL: decodes in its own threads */
 };
 
 /* A thread that ends the process at the next stop signal: with that status, or 128 + signal. */
@@ -101,7 +105,7 @@ static void *exit_on_signal(void *argument)
 {
     const struct exit_watch *watch = argument;
     int signal = next_signal();
-    while (signal == SIGHUP)
+    while (signal == SIGHUP || signal == SIGCHLD)
         signal = next_signal();
     if (signal == 0)
         return NULL; /* end_watch */
@@ -134,16 +138,22 @@ static void reload_certificate(const struct config *config)
         log_error("tls", "the old certificate goes on: %s", err.message);
 }
 
-/* Until a signal other than SIGHUP, which is returned. */
-static int wait_for_stop(struct service *service)
+/* Until the daemon is asked to stop, or can decode no more, which is an error. */
+static enum error_code wait_for_stop(struct daemon *daemon, struct error *err)
 {
-    int signal;
-    while ((signal = next_signal()) == SIGHUP) {
-        log_info("reload", "SIGHUP: loading '%s'", service->config->weights);
-        reload_certificate(service->config);
-        models_request_load(service->models);
+    struct service *service = &daemon->service;
+    for (int signal = 0;; signal = next_signal()) {
+        if (decoder_is_lost(daemon->decoder))
+            return error_set(err, ERROR_INTERNAL, "the decoding processes are gone");
+        if (signal == SIGHUP) {
+            log_info("reload", "SIGHUP: loading '%s'", service->config->weights);
+            reload_certificate(service->config);
+            models_request_load(service->models);
+        } else if (signal != 0 && signal != SIGCHLD) {
+            log_info("stop", "SIG%s: answering what was accepted", sigabbrev_np(signal));
+            return ERROR_NONE;
+        }
     }
-    return signal;
 }
 
 static void drain(struct daemon *daemon)
@@ -197,20 +207,37 @@ static enum error_code load(struct daemon *daemon, struct error *err)
     return code;
 }
 
+/* Before there are threads, which would be missing in the children. */
+static enum error_code start_decoder(struct daemon *daemon, struct error *err)
+{
+    const struct config *config = daemon->service.config;
+    const struct decoder_options options = {
+        .processes = models_batch_options(config).decoders,
+        .max_input = config->max_body,
+        .max_pixels = config->max_pixels,
+        .timeout = (unsigned)config->decode_timeout,
+        .strict = config->sources[CONFIG_HAS_decoder] != CONFIG_DEFAULT,
+    };
+    return config->decoder == 0 ? decoder_start(&options, &daemon->decoder, err) : ERROR_NONE;
+}
+
 static enum error_code serve(const struct config *config, struct error *err)
 {
     struct daemon daemon = {.service = {.config = config}};
     struct service *service = &daemon.service;
     struct exit_watch watch = {0};
-    TRY(catch_signals(err));
-    TRY(metrics_new(&service->metrics, err));
-    enum error_code code = v2_stats_new(&service->v2_stats, err);
+    TRY(start_decoder(&daemon, err));
+    enum error_code code = catch_signals(err);
+    if (code == ERROR_NONE)
+        code = metrics_new(&service->metrics, err);
+    if (code == ERROR_NONE)
+        code = v2_stats_new(&service->v2_stats, err);
     if (code == ERROR_NONE && config->api_key_file != NULL)
         code = keys_load(config->api_key_file, &service->keys, err);
     if (code == ERROR_NONE && has_tls(config))
         code = tls_load(config->tls_cert, config->tls_key, err);
     if (code == ERROR_NONE)
-        code = models_new(config, &service->models, err);
+        code = models_new(config, daemon.decoder, &service->models, err);
     if (code == ERROR_NONE)
         code = open_admin(&daemon, err);
     if (code == ERROR_NONE)
@@ -222,8 +249,7 @@ static enum error_code serve(const struct config *config, struct error *err)
     if (code == ERROR_NONE) {
         atomic_store_explicit(&service->state, SERVICE_READY, memory_order_release);
         models_notify_ready(service->models);
-        int signal = wait_for_stop(service);
-        log_info("stop", "SIG%s: answering what was accepted", sigabbrev_np(signal));
+        code = wait_for_stop(&daemon, err);
         begin_watch(&watch, false);
         drain(&daemon);
     }
@@ -233,6 +259,7 @@ static enum error_code serve(const struct config *config, struct error *err)
     http_stop(daemon.admin);
     watchdog_stop(daemon.watchdog);
     models_free(service->models);
+    decoder_stop(daemon.decoder);
     v2_stats_free(service->v2_stats);
     keys_free(service->keys);
     tls_unload();

@@ -271,6 +271,9 @@ static void write_work(const struct metrics *metrics, struct service *service,
                     sizeof batch_bounds / sizeof *batch_bounds);
     single(w, "senetd_inferences_total", "counter", "Images computed.", (double)metrics->images);
     single(w, "senetd_batches_total", "counter", "Runs of the network.", (double)counts.runs);
+    single(w, "senetd_decoder_ends_total", "counter",
+           "Decoding processes that ended over an image and were replaced.",
+           (double)counts.decoder_ends);
     single(w, "senetd_queue_depth", "gauge", "Images accepted whose run has not begun.",
            (double)gauges.waiting);
     single(w, "senetd_queue_capacity", "gauge", "Images that may wait.", (double)gauges.capacity);

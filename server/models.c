@@ -20,6 +20,7 @@
 
 struct models {
     const struct config *config;
+    struct decoder *decoder;
     pthread_t thread;
     atomic_bool unloaded; /* set under the mutex */
 
@@ -119,13 +120,15 @@ static void read_reference(const struct config *config, struct model *model)
     }
 }
 
-static enum error_code make_model(const struct config *config, struct model **out,
+static enum error_code make_model(const struct models *models, struct model **out,
                                   struct error *err)
 {
-    const struct batch_options options = models_batch_options(config);
+    const struct config *config = models->config;
+    struct batch_options options = models_batch_options(config);
     struct model *model = calloc(1, sizeof *model);
     if (model == NULL)
         return error_set(err, ERROR_MEMORY, "no memory for a model");
+    options.decoder = models->decoder;
     enum error_code code = models_open(config, &model->senet, err);
     if (code == ERROR_NONE)
         code = models_try(model->senet, err);
@@ -248,7 +251,7 @@ static void load(struct models *models)
     if (!first)
         notify_reloading();
     int64_t begin = monotonic_ns();
-    enum error_code code = make_model(models->config, &fresh, &err);
+    enum error_code code = make_model(models, &fresh, &err);
     if (code == ERROR_NONE)
         log_loaded(fresh, &options, monotonic_ns() - begin);
     else if (!first)
@@ -355,6 +358,7 @@ void models_read_counts(struct models *models, struct models_counts *out)
 {
     pthread_mutex_lock(&models->mutex);
     *out = models->counts;
+    out->decoder_ends = decoder_ends(models->decoder);
     if (models->current != NULL)
         out->runs += runs_of(models->current);
     for (const struct model *old = models->retired; old != NULL; old = old->next)
@@ -364,12 +368,14 @@ void models_read_counts(struct models *models, struct models_counts *out)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-enum error_code models_new(const struct config *config, struct models **out, struct error *err)
+enum error_code models_new(const struct config *config, struct decoder *decoder,
+                           struct models **out, struct error *err)
 {
     struct models *models = calloc(1, sizeof *models);
     if (models == NULL)
         return error_set(err, ERROR_MEMORY, "no memory for the models");
     models->config = config;
+    models->decoder = decoder;
     pthread_mutex_init(&models->mutex, NULL);
     pthread_cond_init(&models->changed, NULL);
     if (pthread_create(&models->thread, NULL, loader_main, models) != 0) {

@@ -38,11 +38,13 @@ struct models;
 struct models_counts {
     uint64_t loads, failures; /* attempts that went well, that did not */
     uint64_t runs;            /* of the network, by all models together */
+    uint64_t decoder_ends;    /* processes that ended over an image */
 };
 
-/* Starts the thread, loads nothing. The config must outlive *out. Errors: ERROR_MEMORY. */
-enum error_code models_new(const struct config *config, struct models **out,
-                           struct error *err) MUST_CHECK;
+/* Starts the thread, loads nothing. The config and the decoder (NULL: the batch's threads decode)
+ * must outlive *out. Errors: ERROR_MEMORY. */
+enum error_code models_new(const struct config *config, struct decoder *decoder,
+                           struct models **out, struct error *err) MUST_CHECK;
 
 /* Loads --weights and swaps; returns when that is done or failed. Calls take turns: each begins
  * to read the files after it was called. Errors: those of senet_open and batch_start,

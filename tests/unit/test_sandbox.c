@@ -1,0 +1,179 @@
+/* test_sandbox.c - what a process in the sandbox cannot do any more. Each attempt is made in a
+ * child, which reports errno, or 0 where it succeeded, through the one descriptor that it keeps. Of
+ * the kernel it wants seccomp, and Landlock only where that is there. */
+#include "sandbox.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <arpa/inet.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int other_fd; /* open before the sandbox is entered */
+
+static int result(long value)
+{
+    return value < 0 ? errno : 0;
+}
+
+static int try_exec(void)
+{
+    char *const argv[] = {(char[]){"true"}, NULL};
+    return result(execv("/bin/true", argv));
+}
+
+static int try_open(void)
+{
+    return result(open("/etc/passwd", O_RDONLY));
+}
+
+static int try_create(void)
+{
+    return result(open("/tmp/senetd-sandbox-test", O_WRONLY | O_CREAT, 0600));
+}
+
+static int try_socket(void)
+{
+    return result(socket(AF_INET, SOCK_STREAM, 0));
+}
+
+static int try_connect(void)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    return result(connect(STDERR_FILENO, (struct sockaddr *)&to, sizeof to));
+}
+
+static int try_fork(void)
+{
+    return result(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
+}
+
+static int try_kill(void)
+{
+    return result(kill(getpid(), 0));
+}
+
+static int try_ptrace(void)
+{
+    return result(ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+}
+
+static int try_executable_memory(void)
+{
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return page == MAP_FAILED ? errno : 0;
+}
+
+static int try_other_descriptor(void)
+{
+    char byte;
+    return result(read(other_fd, &byte, 1));
+}
+
+static int try_root(void)
+{
+    return geteuid() == 0 ? 0 : EPERM;
+}
+
+static int try_memory(void)
+{
+    volatile char *bytes = malloc(1 << 20);
+    if (bytes == NULL)
+        return ENOMEM;
+    bytes[1000] = 1;
+    return bytes[1000] == 1 ? 0 : ENOMEM;
+}
+
+static int try_much_memory(void)
+{
+    void *bytes =
+        mmap(NULL, (size_t)1 << 30, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return bytes == MAP_FAILED ? errno : 0;
+}
+
+/* errno of an attempt in a sandbox; -1 where the child says nothing. */
+static int in_sandbox(int (*attempt)(void))
+{
+    int ends[2], outcome = -1;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+    other_fd = open("/dev/zero", O_RDONLY);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct error err = {0};
+        struct sandbox_report report;
+        if (sandbox_enter(ends[1], 64 << 20, &report, &err) == ERROR_NONE && report.filtered)
+            outcome = attempt();
+        if (write(SANDBOX_FD, &outcome, sizeof outcome) != sizeof outcome)
+            _exit(2);
+        _exit(0);
+    }
+    close(ends[1]);
+    close(other_fd);
+    if (read(ends[0], &outcome, sizeof outcome) != sizeof outcome)
+        outcome = -1;
+    close(ends[0]);
+    waitpid(pid, NULL, 0);
+    return outcome;
+}
+
+static void nothing_can_be_opened_started_or_reached(void **state)
+{
+    static const struct {
+        const char *name;
+        int (*attempt)(void);
+    } attempts[] = {
+        {"exec", try_exec},
+        {"open", try_open},
+        {"create", try_create},
+        {"socket", try_socket},
+        {"connect", try_connect},
+        {"fork", try_fork},
+        {"ptrace", try_ptrace},
+        {"kill", try_kill},
+        {"mmap PROT_EXEC", try_executable_memory},
+        {"staying root", try_root},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof attempts / sizeof attempts[0]; i++) {
+        int outcome = in_sandbox(attempts[i].attempt);
+        if (outcome != EPERM)
+            fail_msg("%s gave %d (%s), expected EPERM", attempts[i].name, outcome,
+                     outcome > 0 ? strerror(outcome) : "allowed, or no answer");
+    }
+    int closed = in_sandbox(try_other_descriptor);
+    assert_true(closed == EPERM || closed == EBADF);
+}
+
+static void memory_is_had_within_the_limit(void **state)
+{
+    (void)state;
+    assert_int_equal(in_sandbox(try_memory), 0);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    assert_int_equal(in_sandbox(try_much_memory), ENOMEM);
+#else
+    (void)try_much_memory;
+#endif
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_can_be_opened_started_or_reached),
+        cmocka_unit_test(memory_is_had_within_the_limit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
