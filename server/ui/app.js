@@ -50,8 +50,13 @@ function draw() {
 
 const quoteShell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
+// Quoted for curl too, which gives , ; and " in a file's name a meaning of their own.
+function part({name}) {
+  if (/^[\w.][\w.-]*$/.test(name)) return `-F image=@${name}`;
+  return `-F ${quoteShell(`image=@"${name.replace(/["\\]/g, '\\$&')}"`)}`;
+}
+
 function showCurl() {
-  const part = (photo) => `-F image=@${quoteShell(photo.name)}`;
   const pair = comparedPhotos(), {origin} = location, last = model.blocks.length - 1;
   const profiled = state.references?.[0].source === 'profile';
   const query = api.CLASSIFY_QUERY + (profiled ? '&relative=1' : '');

@@ -22,7 +22,7 @@ from window import BLOCKS, CHANNELS, PATIENCE_MS, Daemon, Window
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests/data"
-HOSTILE = '"><img src=x onerror=document.title=1>.jpg'
+HOSTILE = """";,'\\><img src=x onerror=document.title=1>.jpg"""
 OPENED = 8  # the block looked at in detail
 CLASSES_AT = [2, 6, 12, 13, 14, 15]  # the last block of each stage, and those of the last stage
 
@@ -197,16 +197,20 @@ def check_files(window, result, reference):
     assert len(json.loads(save(window, "json"))["results"][0]["excitations"]) == BLOCKS
 
 
-def check_curl(window, folder, daemon):
-    """The line on the page does what it says, and is copied as it stands."""
-    window.context.grant_permissions(["clipboard-read", "clipboard-write"])
+def run_curl(window, folder):
+    """The answer to the line on the page."""
     line = window.page.locator("#curl").text_content()
+    assert window.base in line
     answer = subprocess.run(["sh", "-c", line], cwd=folder, capture_output=True, check=True)
-    assert len(json.loads(answer.stdout)["results"][0]["excitations"]) == BLOCKS, line
-    assert daemon.base in line
+    return json.loads(answer.stdout)
+
+
+def check_copy(window):
+    window.context.grant_permissions(["clipboard-read", "clipboard-write"])
     window.page.click("#copy")
     expect(window.page.locator("#copy")).to_have_text("Copied")
-    assert window.page.evaluate("navigator.clipboard.readText()") == line
+    copied = window.page.evaluate("navigator.clipboard.readText()")
+    assert copied == window.page.locator("#curl").text_content(), copied
 
 
 def check_live(window, daemon):
@@ -261,6 +265,10 @@ def check_hostile_name(window, count):
     expect(window.page.locator("#notice")).to_contain_text("broken.jpg")
     window.page.locator(".thumb", has_text="onerror").locator("input").check(force=True)
     check_no_markup(window, VIEWS)
+    with tempfile.TemporaryDirectory() as name:
+        Path(name, HOSTILE).write_bytes(cat)
+        [told] = run_curl(window, name)["results"]
+        assert len(told["excitations"]) == BLOCKS, told
 
 
 def with_hostile_labels(browser, binary, weights, shots):
@@ -364,7 +372,9 @@ def on_a_desk(browser, daemon, shots, readme):
     check_hover(window, result, reference)
     check_order(window, reference)
     window.page.mouse.move(0, 0)
-    check_curl(window, DATA, daemon)
+    [told] = run_curl(window, DATA)["results"]
+    assert told["top_k"] == result["top_k"] and len(told["excitations"][0]["z"]) == 256
+    check_copy(window)
     window.shoot("desktop-attention")
     check_block(window, daemon.explain(cat, "identity"))
     window.shoot("desktop-block")
@@ -373,9 +383,11 @@ def on_a_desk(browser, daemon, shots, readme):
         window.page.locator("#strips button.strip").nth(OPENED).blur()
         shoot_readme(window, readme)
     check_compare(window, (cat, result), (coffee, daemon.classify(coffee)), reference)
+    assert len(run_curl(window, DATA)["layers"]) == BLOCKS
     window.shoot("desktop-compare")
     window.check_axe("compare")
     check_classes(window, daemon)
+    assert len(run_curl(window, DATA)["layers"][0]["classes"]) == 11
     window.shoot("desktop-classes")
     window.check_axe("classes")
     check_numbers(window, result, 3)

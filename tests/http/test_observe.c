@@ -552,10 +552,11 @@ static void classes_have_statistics_of_their_own(void **state)
     static const struct {
         const char *path, *detail;
     } faults[] = {{"/se-weights?class=apple", "class needs layer"},
+                  {"/se-weights?layer=0&class=apple&id=x", "does not go with id"},
                   {"/se-weights?layer=0&class=pear", "no class 'pear'"},
                   {"/se-weights?layer=0&class=11", "no class '11'"},
                   {"/se-weights?layer=0&relative=2", "expected 0 or 1"}};
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
         struct answer answer = client_get(&daemon, faults[i].path);
         client_check_problem(&answer, 400, faults[i].detail);
         client_free(&answer);
