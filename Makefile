@@ -260,6 +260,14 @@ figures: deps
 
 # ---- speed ------------------------------------------------------------------------------------
 
+# Every operation beside OpenBLAS's path and the roofline, measured just before, on one core.
+.PHONY: bench
+bench: all
+	@mkdir -p build/bench
+	@$(O)/senetd bench --weights $(WEIGHTS) --threads 1 --layers on >build/bench/own.txt
+	@$(O)/senetd bench --weights $(WEIGHTS) --threads 1 --layers on --kernels blas >build/bench/blas.txt
+	@awk -f tests/bench/layers.awk build/bench/blas.txt build/bench/own.txt
+
 # The same network in senetd, ONNX Runtime, OpenVINO and PyTorch, in turns; see the script.
 .PHONY: bench-peers
 bench-peers: deps

@@ -126,6 +126,7 @@ struct senet_operation {
     char name[32]; /* "stem", "layer1.0.conv1", "layer1.0.squeeze", ... */
     double ms;
     double multiply_adds; /* of all images run; 0 where nothing is multiplied */
+    double bytes;         /* that it has to read and write: activations, and weights once */
 };
 
 /* senet_run that times its operations, of as many images of the batch as run at once: *images says
@@ -133,6 +134,16 @@ struct senet_operation {
 SENET_API size_t senet_profile(struct senet_context *context, size_t batch, const float *input,
                                float *logits, struct senet_operation *operations, size_t most,
                                size_t *images);
+
+/* What the machine could do at best, on the cores that a lone senet_run has. */
+struct senet_roofline {
+    double
+        multiply_adds_per_s; /* in the model's precision, on registers; 0: the backend tells not */
+    double bytes_per_s;      /* read from memory, beyond the caches */
+};
+
+/* Measures it; takes about half a second. */
+SENET_API void senet_measure_roofline(struct senet_context *context, struct senet_roofline *out);
 
 /* One of the k classes with the largest logits. */
 struct senet_top {

@@ -86,6 +86,9 @@ struct kernels {
      * unless it is NULL. */
     void (*scale_add_relu)(size_t planes, size_t c, size_t area, const void *u, const float *gate,
                            const void *shortcut, void *y, void *active, float scale);
+    /* Runs the convolution's inner instruction `loops` times on registers alone and returns the
+     * multiply-adds done: the most that a core can do. NULL where it is not the backend's own. */
+    double (*peak)(size_t loops);
 };
 
 /* Channels in a block, for activations of `channels` channels. */

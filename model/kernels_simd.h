@@ -203,6 +203,32 @@ INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, cons
                      j % REGISTERS * SIMD_FLOATS);
 }
 
+/* As many sums as a large tile has, independent of each other, on one word and one vector of
+ * weights; the empty asm keeps the compiler from seeing that all are alike. */
+static double peak(size_t loops)
+{
+    enum { SUMS = TILE_1 * REGISTERS > 12 ? 12 : TILE_1 * REGISTERS };
+    float bias[LANES] = {0};
+    word words[LANES] = {0};
+    sums sum[SUMS];
+    for (size_t s = 0; s < SUMS; s++) {
+        sum[s] = sums_begin(bias);
+        __asm__("" : "+m"(sum[s]));
+    }
+    __asm__ volatile("" : : "r"(words) : "memory");
+    word value = words[0];
+    for (size_t i = 0; i < loops; i++) {
+        weights_register w = weights_load(words);
+        __asm__ volatile("" : : "r"(words) : "memory");
+#pragma GCC unroll 12
+        for (size_t s = 0; s < SUMS; s++)
+            sum[s] = sums_add(sum[s], value, w);
+    }
+    for (size_t s = 0; s < SUMS; s++)
+        sums_end(sum[s], bias, 0, false, bias, 0);
+    return (double)loops * SUMS * SIMD_FLOATS * GROUP;
+}
+
 /* The three kinds of input: blocked at stride 1 and 2, a photo at stride 2. */
 enum {
     dense_words = WORDS,

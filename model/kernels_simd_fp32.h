@@ -98,4 +98,5 @@ const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
                                     .conv = conv_run,
                                     .max_pool = max_pool,
                                     .average_pool = average_pool,
-                                    .scale_add_relu = scale_add_relu};
+                                    .scale_add_relu = scale_add_relu,
+                                    .peak = peak};

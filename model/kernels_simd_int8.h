@@ -156,4 +156,5 @@ const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
                                     .conv = conv_direct,
                                     .max_pool = max_pool,
                                     .average_pool = average_pool,
-                                    .scale_add_relu = scale_add_relu};
+                                    .scale_add_relu = scale_add_relu,
+                                    .peak = peak};

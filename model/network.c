@@ -216,7 +216,7 @@ static int64_t now_ns(void)
 
 /* Notes, where asked, that an operation has ended: of a block, or NULL for the rest. */
 static void mark(const struct network_buffers *b, const struct block *block, const char *part,
-                 double multiply_adds)
+                 double multiply_adds, double bytes)
 {
     struct network_profile *profile = b->profile;
     if (!profile || profile->count == profile->most)
@@ -225,12 +225,26 @@ static void mark(const struct network_buffers *b, const struct block *block, con
     int64_t now = now_ns();
     operation->ns = now - profile->last_ns;
     operation->multiply_adds = multiply_adds;
+    operation->bytes = bytes;
     if (block)
         snprintf(operation->name, sizeof operation->name, "layer%zu.%zu.%s", block->stage + 1,
                  block->index, part);
     else
         snprintf(operation->name, sizeof operation->name, "%s", part);
     profile->last_ns = now;
+}
+
+/* The same of a convolution: its input and output, and the weights once for all images. */
+static void mark_conv(const struct kernels *kernels, const struct network_buffers *b,
+                      const struct block *block, const char *part, const struct conv *conv,
+                      size_t images, struct extent in)
+{
+    size_t in_bytes = conv->planar_in ? pixels(in) * conv->in * sizeof(float)
+                                      : elements(kernels, in, conv->in) * kernels->active_bytes;
+    size_t out_bytes = elements(kernels, after(conv, in), conv->out) *
+                       (conv->relu ? kernels->active_bytes : kernels->linear_bytes);
+    mark(b, block, part, (double)images * conv_multiply_adds(conv, in),
+         (double)images * (double)(in_bytes + out_bytes) + (double)kernels->packed_bytes(conv));
 }
 
 static void convolve(const struct kernels *kernels, const struct network_buffers *b,
@@ -266,13 +280,16 @@ static void excite(const struct kernels *kernels, const struct block *block,
 {
     size_t channels = block->conv3.out;
     average_pool(kernels, b, images, extent, channels, u);
-    mark(b, block, "squeeze", 0);
+    mark(b, block, "squeeze", 0,
+         (double)(images * elements(kernels, extent, channels) * kernels->linear_bytes));
     connect(kernels, b, &block->fc1, images, b->squeezed, b->reduced);
     connect(kernels, b, &block->fc2, images, b->reduced, b->excitation);
     sigmoid(b->excitation, images * kernels_padded(kernels, channels));
     mark(b, block, "excitation",
          (double)images *
-             (conv_multiply_adds(&block->fc1, one) + conv_multiply_adds(&block->fc2, one)));
+             (conv_multiply_adds(&block->fc1, one) + conv_multiply_adds(&block->fc2, one)),
+         (double)(kernels_vectors(kernels)->packed_bytes(&block->fc1) +
+                  kernels_vectors(kernels)->packed_bytes(&block->fc2)));
 }
 
 /* The two branches of a block before they join: conv3(conv2(conv1(x))) into b->t3, its gates into
@@ -284,18 +301,17 @@ static struct extent branch(const struct kernels *kernels, const struct block *b
 {
     struct extent e1 = after(&block->conv1, e0), e2 = after(&block->conv2, e1);
     const void *active = b->active ? b->active : x;
-    double n = (double)images;
     convolve(kernels, b, &block->conv1, images, e0, active, b->t1);
-    mark(b, block, "conv1", n * conv_multiply_adds(&block->conv1, e0));
+    mark_conv(kernels, b, block, "conv1", &block->conv1, images, e0);
     convolve(kernels, b, &block->conv2, images, e1, b->t1, b->t2);
-    mark(b, block, "conv2", n * conv_multiply_adds(&block->conv2, e1));
+    mark_conv(kernels, b, block, "conv2", &block->conv2, images, e1);
     convolve(kernels, b, &block->conv3, images, e2, b->t2, b->t3);
-    mark(b, block, "conv3", n * conv_multiply_adds(&block->conv3, e2));
+    mark_conv(kernels, b, block, "conv3", &block->conv3, images, e2);
     if (block->has_se)
         excite(kernels, block, b, images, b->t3, e2);
     if (block->has_downsample) {
         convolve(kernels, b, &block->downsample, images, e0, active, y);
-        mark(b, block, "downsample", n * conv_multiply_adds(&block->downsample, e0));
+        mark_conv(kernels, b, block, "downsample", &block->downsample, images, e0);
     }
     return e2;
 }
@@ -318,7 +334,8 @@ static void join(const struct kernels *kernels, const struct block *block,
         sweep.active = plane_at(b->active, to, image, kernels->active_bytes);
     sweep.scale = block->next_scale;
     pool_for(b->team, sweep.items, scale_add_relu_item, &sweep);
-    mark(b, block, "scale_add", 0);
+    size_t written = 3 * kernels->linear_bytes + (sweep.active ? kernels->active_bytes : 0);
+    mark(b, block, "scale_add", 0, (double)(images * image * written));
 }
 
 /* y = relu(SE(conv3(conv2(conv1(x)))) + shortcut(x)); returns the extent of y. */
@@ -338,7 +355,7 @@ static struct extent run_stem(const struct architecture *net, const struct kerne
 {
     struct extent in = {b->height, b->width}, stem = after(&net->stem, in);
     convolve(kernels, b, &net->stem, images, in, input, b->t3);
-    mark(b, NULL, "stem", (double)images * conv_multiply_adds(&net->stem, in));
+    mark_conv(kernels, b, NULL, "stem", &net->stem, images, in);
     struct sweep sweep = sweep_over(kernels, b, images, net->stem.out);
     sweep.in = stem;
     sweep.out = after_pool(net, stem);
@@ -346,7 +363,9 @@ static struct extent run_stem(const struct architecture *net, const struct kerne
     sweep.u = b->t3;
     sweep.y = b->active ? b->active : b->x;
     pool_for(b->team, sweep.items, max_pool_item, &sweep);
-    mark(b, NULL, "max_pool", 0);
+    size_t moved =
+        elements(kernels, stem, net->stem.out) + elements(kernels, sweep.out, net->stem.out);
+    mark(b, NULL, "max_pool", 0, (double)(images * moved * kernels->active_bytes));
     return sweep.out;
 }
 
@@ -365,7 +384,9 @@ static void run_head(const struct architecture *net, const struct kernels *kerne
 {
     average_pool(kernels, b, images, extent, net->fc.in, x);
     connect(kernels, b, &net->fc, images, b->squeezed, b->logits);
-    mark(b, NULL, "classifier", (double)images * conv_multiply_adds(&net->fc, one));
+    mark(b, NULL, "classifier", (double)images * conv_multiply_adds(&net->fc, one),
+         (double)(images * elements(kernels, extent, net->fc.in) * kernels->linear_bytes +
+                  kernels_vectors(kernels)->packed_bytes(&net->fc)));
 }
 
 void network_forward(const struct architecture *net, const struct kernels *kernels,

@@ -23,6 +23,7 @@ struct network_operation {
     char name[32]; /* "layer1.0.conv1", "layer1.0.se", ... */
     int64_t ns;
     double multiply_adds; /* of the images run */
+    double bytes;         /* read and written: activations, and weights once */
 };
 
 struct network_profile {

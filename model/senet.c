@@ -6,6 +6,7 @@
 #include "model_config.h"
 #include "network.h"
 #include "pool.h"
+#include "roofline.h"
 #include "safetensors.h"
 #include "senet_model.h"
 #include <assert.h>
@@ -372,9 +373,19 @@ size_t senet_profile(struct senet_context *context, size_t batch, const float *i
     for (size_t i = 0; i < count; i++) {
         operations[i].ms = (double)measured[i].ns / 1e6;
         operations[i].multiply_adds = measured[i].multiply_adds;
+        operations[i].bytes = measured[i].bytes;
         memcpy(operations[i].name, measured[i].name, sizeof measured[i].name);
     }
     return count;
+}
+
+void senet_measure_roofline(struct senet_context *context, struct senet_roofline *out)
+{
+    struct team *team = context->buffers.team;
+    pool_begin(team);
+    out->multiply_adds_per_s = roofline_multiply_adds(context->model->kernels, team);
+    out->bytes_per_s = roofline_bytes(team);
+    pool_end(team);
 }
 
 void senet_run_observed(struct senet_context *context, const float *input,

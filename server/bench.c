@@ -13,6 +13,7 @@ struct bench {
     float *input, *logits, *excitations;
     double *ms; /* [MOST_RUNS], an image's share of each run */
     size_t runs;
+    struct senet_roofline roofline; /* measured just before */
 };
 
 static void fill_noise(float *values, size_t count)
@@ -66,51 +67,95 @@ static int by_value(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
-static void print(const struct bench *bench, const struct senet_info *info, size_t threads,
-                  bool json, FILE *to)
+static void print_json(const struct bench *bench, const struct senet_info *info, size_t threads,
+                       FILE *to)
 {
     double median = bench->ms[bench->runs / 2], p95 = bench->ms[bench->runs * 95 / 100];
     double gflops = 2 * info->multiply_adds / median / 1e6;
-    if (json)
-        fprintf(to,
-                "{\"kernels\":\"%s\",\"precision\":\"%s\",\"threads\":%zu,\"batch\":%zu,"
-                "\"runs\":%zu,\"images_per_s\":%.2f,\"ms_per_image\":{\"median\":%.3f,"
-                "\"min\":%.3f,\"p95\":%.3f},\"gflops\":%.1f}\n",
-                info->kernels, info->precision, threads, bench->batch, bench->runs, 1e3 / median,
-                median, bench->ms[0], p95, gflops);
+    double peak = 2 * bench->roofline.multiply_adds_per_s / 1e9;
+    fprintf(to,
+            "{\"kernels\":\"%s\",\"precision\":\"%s\",\"threads\":%zu,\"batch\":%zu,"
+            "\"runs\":%zu,\"images_per_s\":%.2f,\"ms_per_image\":{\"median\":%.3f,"
+            "\"min\":%.3f,\"p95\":%.3f},\"gflops\":%.1f,\"peak_gflops\":",
+            info->kernels, info->precision, threads, bench->batch, bench->runs, 1e3 / median,
+            median, bench->ms[0], p95, gflops);
+    if (peak > 0)
+        fprintf(to, "%.1f,\"percent_of_peak\":%.1f", peak, 100 * gflops / peak);
     else
-        fprintf(to,
-                "%s, kernels %s, %s, %zu threads, batch %zu, %zu runs\n"
-                "ms/image   median %.2f   min %.2f   p95 %.2f\n"
-                "%.1f images/s, %.0f GFLOP/s of direct convolution\n",
-                info->architecture, info->kernels, info->precision, threads, bench->batch,
-                bench->runs, median, bench->ms[0], p95, 1e3 / median, gflops);
+        fprintf(to, "null,\"percent_of_peak\":null");
+    fprintf(to, ",\"memory_gb_per_s\":%.1f", bench->roofline.bytes_per_s / 1e9);
+}
+
+static void print_text(const struct bench *bench, const struct senet_info *info, size_t threads,
+                       FILE *to)
+{
+    double median = bench->ms[bench->runs / 2], p95 = bench->ms[bench->runs * 95 / 100];
+    double gflops = 2 * info->multiply_adds / median / 1e6;
+    double peak = 2 * bench->roofline.multiply_adds_per_s / 1e9;
+    fprintf(to,
+            "%s, kernels %s, %s, %zu threads, batch %zu, %zu runs\n"
+            "ms/image   median %.2f   min %.2f   p95 %.2f\n"
+            "%.1f images/s, %.0f GFLOP/s of direct convolution",
+            info->architecture, info->kernels, info->precision, threads, bench->batch, bench->runs,
+            median, bench->ms[0], p95, 1e3 / median, gflops);
+    if (peak > 0)
+        fprintf(to, ", %.0f %% of the peak", 100 * gflops / peak);
+    fprintf(to, "\nthe machine at best: ");
+    if (peak > 0)
+        fprintf(to, "%.0f GFLOP/s on registers, ", peak);
+    fprintf(to, "%.1f GB/s read from memory\n", bench->roofline.bytes_per_s / 1e9);
 }
 
 #define LAYER_RUNS      20
 #define MOST_OPERATIONS 2048
 
-/* A line an operation: the median of its time over some runs. */
-static void print_layers(struct bench *bench, FILE *to)
+/* The least time that the roofline allows the operation, in ms: its arithmetic at the peak or its
+ * bytes at memory's speed. What comes from the caches, and Winograd, may take less. */
+static double roof_ms(const struct bench *bench, const struct senet_operation *operation)
+{
+    const struct senet_roofline *roofline = &bench->roofline;
+    double compute = roofline->multiply_adds_per_s > 0
+                         ? operation->multiply_adds / roofline->multiply_adds_per_s
+                         : 0;
+    double memory = roofline->bytes_per_s > 0 ? operation->bytes / roofline->bytes_per_s : 0;
+    return 1e3 * (compute > memory ? compute : memory);
+}
+
+static void print_operation(const struct bench *bench, const struct senet_operation *operation,
+                            double ms, size_t images, bool json, FILE *to)
+{
+    fprintf(to,
+            json ? "{\"name\":\"%s\",\"ms\":%.4f,\"gflops\":%.1f,\"gb_per_s\":%.2f,"
+                   "\"percent_of_roof\":%.1f}"
+                 : "%-22s %10.3f %10.0f %8.1f %10.0f\n",
+            operation->name, ms / (double)images, 2 * operation->multiply_adds / ms / 1e6,
+            operation->bytes / ms / 1e6, 100 * roof_ms(bench, operation) / ms);
+}
+
+/* Every operation, with the median of its time over some runs. */
+static void print_layers(struct bench *bench, bool json, FILE *to)
 {
     static struct senet_operation runs[LAYER_RUNS][MOST_OPERATIONS];
     size_t images = 0, count = 0;
     for (size_t r = 0; r < LAYER_RUNS; r++)
         count = senet_profile(bench->context, bench->batch, bench->input, bench->logits, runs[r],
                               MOST_OPERATIONS, &images);
-    fprintf(to, "\n%-22s %10s %10s   of %zu images at once\n", "operation", "ms/image", "GFLOP/s",
-            images);
+    if (json)
+        fprintf(to, ",\"operations\":[");
+    else
+        fprintf(to, "\n%-22s %10s %10s %8s %10s   of %zu images at once\n", "operation", "ms/image",
+                "GFLOP/s", "GB/s", "% of roof", images);
     for (size_t i = 0; i < count; i++) {
         double ms[LAYER_RUNS];
         for (size_t r = 0; r < LAYER_RUNS; r++)
             ms[r] = runs[r][i].ms;
         qsort(ms, LAYER_RUNS, sizeof *ms, by_value);
-        double median = ms[LAYER_RUNS / 2];
-        fprintf(to, "%-22s %10.3f", runs[0][i].name, median / (double)images);
-        if (runs[0][i].multiply_adds > 0)
-            fprintf(to, " %10.0f", 2 * runs[0][i].multiply_adds / median / 1e6);
-        fprintf(to, "\n");
+        if (json && i > 0)
+            fputc(',', to);
+        print_operation(bench, &runs[0][i], ms[LAYER_RUNS / 2], images, json, to);
     }
+    if (json)
+        fputc(']', to);
 }
 
 enum error_code bench_run(const struct config *config, const struct senet *model, size_t threads,
@@ -120,11 +165,14 @@ enum error_code bench_run(const struct config *config, const struct senet *model
     enum error_code code = allocate(&bench, model, err);
     if (code == ERROR_NONE) {
         run_for(&bench, WARM_UP_NS);
+        senet_measure_roofline(bench.context, &bench.roofline);
         run_for(&bench, (int64_t)config->seconds * 1000000000);
         qsort(bench.ms, bench.runs, sizeof *bench.ms, by_value);
-        print(&bench, senet_info(model), threads, json, to);
-        if (config->layers && !json)
-            print_layers(&bench, to);
+        (json ? print_json : print_text)(&bench, senet_info(model), threads, to);
+        if (config->layers)
+            print_layers(&bench, json, to);
+        if (json)
+            fputs("}\n", to);
     }
     release(&bench);
     return code;

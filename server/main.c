@@ -313,7 +313,7 @@ static enum error_code bench(const struct config *config, struct error *err)
 {
     struct senet *model;
     TRY(models_open(config, &model, err));
-    bool json = config->json || !isatty(STDOUT_FILENO);
+    bool json = config->json || (!isatty(STDOUT_FILENO) && !config->layers);
     enum error_code code = bench_run(config, model, models_threads(config), json, stdout, err);
     senet_close(model);
     return code;

@@ -281,8 +281,9 @@ static void help_and_version_need_no_model(void **state)
 
 static void bench_reports_its_runs(void **state)
 {
-    static const char *const arguments[] = {"senetd",    "bench", "--json",    "--batch", "3",
-                                            "--seconds", "1",     "--threads", "2",       NULL};
+    static const char *const arguments[] = {"senetd", "bench",     "--json", "--batch",
+                                            "3",      "--seconds", "1",      "--threads",
+                                            "2",      "--layers",  "on",     NULL};
     json_error_t fault;
     (void)state;
     assert_int_equal(daemon_run(arguments, output, sizeof output), 0);
@@ -296,6 +297,13 @@ static void bench_reports_its_runs(void **state)
     double least = json_number_value(client_member(ms, "min"));
     double median = json_number_value(client_member(ms, "median"));
     assert_true(least > 0 && least <= median);
+    assert_true(json_number_value(client_member(told, "memory_gb_per_s")) > 0);
+    const json_t *operations = client_member(told, "operations"), *stem;
+    assert_true(json_array_size(operations) > 10);
+    stem = json_array_get(operations, 0);
+    assert_string_equal(json_string_value(client_member(stem, "name")), "stem");
+    assert_true(json_number_value(client_member(stem, "gflops")) > 0);
+    assert_true(json_number_value(client_member(stem, "gb_per_s")) > 0);
     json_decref(told);
 }
 
