@@ -113,7 +113,7 @@ sizing: deps
 .PHONY: check-aarch64
 check-aarch64: deps
 	@$(MAKE) --no-print-directory deps PACKAGES="gcc-aarch64-linux-gnu qemu-user dpkg-dev"
-	tests/deploy/aarch64.sh libc6-dev $(filter lib%-dev,$(PACKAGES))
+	tests/deploy/aarch64.sh libc6-dev $(filter %-dev,$(PACKAGES))
 
 # ---- Kubernetes' manifests ----------------------------------------------------------------------
 

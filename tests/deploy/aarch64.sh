@@ -1,7 +1,8 @@
 #!/bin/bash
-# aarch64.sh PACKAGE... - builds senetd and the kernels' tests for aarch64 against Debian's libraries, and runs
-# them by QEMU: every NEON backend against the reference, the demo model on a photo in every precision.
-# The libraries of the packages are unpacked below build/aarch64: nothing of the system is touched.
+# aarch64.sh PACKAGE... - builds senetd and the kernels' tests for aarch64 against the libraries of
+# these packages, and runs them by QEMU: every NEON backend against the reference, the demo model on a
+# photo in every precision. The packages are unpacked below build/aarch64: nothing of the system is
+# touched.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 top=$PWD/build/aarch64
