@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""compose.py PORT - the fleet of deploy/docker-compose.yml, which runs already, under constant load
+"""compose.py PORT LABEL - the fleet of deploy/docker-compose.yml, which runs already, under constant load
 while its containers are restarted, killed, frozen, cut off and joined by one with broken weights.
 
-Started by docker.sh, whose DOCKER_HOST it uses.
+LABEL is what the model says of tests/data/cat.jpg. Started by docker.sh, whose DOCKER_HOST it uses.
 """
 
 import atexit
@@ -119,7 +119,7 @@ def main():
         ("bad weights", 0, lambda: bad_weights(replicas[0])),
     ]
     photo = (TOP / "tests/data/cat.jpg").read_bytes()
-    load = Load("127.0.0.1", int(sys.argv[1]), CLIENTS, photo, "cat")
+    load = Load("127.0.0.1", int(sys.argv[1]), CLIENTS, photo, sys.argv[2])
     bad = go_through("compose", load, phases)
     load.finish()
     sys.exit(1 if bad else 0)
