@@ -36,7 +36,7 @@ SYSTEMD_VERSION ?= $(or $(shell pkg-config --modversion systemd 2>/dev/null),253
 RELOADS := $(shell [ '$(firstword $(subst ., ,$(SYSTEMD_VERSION)))' -ge 253 ] && echo yes)
 $(O)/senetd.service: deploy/systemd/senetd.service.in FORCE
 	$(Q)sed -e 's|@BINDIR@|$(BINDIR)|' -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|' \
-	    $(if $(RELOADS),,-e 's|^Type=notify-reload|Type=notify\nExecReload=/bin/kill -HUP $$MAINPID|') \
+	    $(if $(RELOADS),,-e 's|^Type=notify-reload|Type=notify\nExecReload=/bin/sh -c "kill -HUP $$MAINPID"|') \
 	    $< >$@
 
 # The options in the manual page are those of senetd --help.

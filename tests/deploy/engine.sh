@@ -19,15 +19,18 @@ engine_stop() {
 # What this machine's apt is told about its mirror holds in the base as well.
 engine_base() {
     [ -s "$base_tar" ] && return
-    local root uri
+    local root uri include=
     mkdir -p "$(dirname "$base_tar")"
     root=$(mktemp -d /var/tmp/senetd-base.XXXXXX)
     # shellcheck disable=SC2016
     uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | head -1)
-    debootstrap --variant=minbase --include=ca-certificates bookworm "$root" "$uri" >"$base_tar.log"
+    # Like the image of that name it has certificates only where they are needed to get packages.
+    case $uri in https:*) include=--include=ca-certificates ;; esac
+    debootstrap --variant=minbase $include bookworm "$root" "$uri" >"$base_tar.log"
     chmod 0755 "$root"
-    cp -a /etc/apt/sources.list* "$root/etc/apt/"
-    rm -f "$root"/etc/apt/sources.list.d/*.disabled*
+    rm "$root/etc/apt/sources.list"
+    grep -rl --include='*.list' --include='*.sources' "${uri%/}" /etc/apt |
+        xargs cp -t "$root/etc/apt/sources.list.d"
     grep -l Acquire /etc/apt/apt.conf.d/* | xargs -r cp -t "$root/etc/apt/apt.conf.d"
     rm -rf "$root"/usr/share/{doc,man,locale,info}/* "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*
     tar -C "$root" -cf "$base_tar.part" . && mv "$base_tar.part" "$base_tar"

@@ -116,7 +116,7 @@ check the_unit_suits_the_system_it_is_for
 for version in 252 255; do
     make -s --no-print-directory build/senetd.service SYSTEMD_VERSION=$version >/dev/null
     grep -hE '^(Type|ExecReload)=' build/senetd.service
-done | tr '\n' ' ' | expect "Type=notify ExecReload=/bin/kill -HUP \$MAINPID Type=notify-reload"
+done | tr '\n' ' ' | expect "Type=notify ExecReload=/bin/sh -c \"kill -HUP \$MAINPID\" Type=notify-reload"
 
 check uninstall_leaves_the_configuration
 make -s --no-print-directory uninstall DESTDIR="$root" PREFIX=/usr >/dev/null
