@@ -66,7 +66,7 @@ static void give_up(struct daemon *daemon, const char *why)
 }
 
 /* In the child: becomes the daemon. */
-static void become(const struct daemon *daemon, const char *const *extra)
+static void become(const struct daemon *daemon, const char *const *extra, const char *log_path)
 {
     char program[256], port_file[128];
     const char *argv[MAX_ARGUMENTS] = {"senetd",      "--weights",   TINY_MODEL, "--listen",
@@ -76,7 +76,7 @@ static void become(const struct daemon *daemon, const char *const *extra)
     snprintf(port_file, sizeof port_file, "%s/port", daemon->folder);
     for (; extra != NULL && *extra != NULL && count + 1 < MAX_ARGUMENTS; extra++)
         argv[count++] = *extra;
-    int log = open(daemon->log_path, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    int log = open(log_path, O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(log, STDERR_FILENO);
     program_path(program);
     execv(program, (char *const *)(uintptr_t)argv);
@@ -104,7 +104,8 @@ static void wait_for_port(struct daemon *daemon)
     give_up(daemon, "it did not write its port");
 }
 
-void daemon_launch(struct daemon *daemon, const char *const *extra)
+/* log_path NULL: a file of its own. */
+static void launch(struct daemon *daemon, const char *const *extra, const char *log_path)
 {
     *daemon = (struct daemon){.folder = "/tmp/senetd-test-XXXXXX"};
     assert_non_null(mkdtemp(daemon->folder));
@@ -112,11 +113,16 @@ void daemon_launch(struct daemon *daemon, const char *const *extra)
     daemon->pid = fork();
     assert_true(daemon->pid >= 0);
     if (daemon->pid == 0)
-        become(daemon, extra);
+        become(daemon, extra, log_path != NULL ? log_path : daemon->log_path);
     for (; extra != NULL && *extra != NULL; extra++)
         if (strcmp(*extra, "--tls-cert") == 0)
             daemon->certificate = extra[1];
     wait_for_port(daemon);
+}
+
+void daemon_launch(struct daemon *daemon, const char *const *extra)
+{
+    launch(daemon, extra, NULL);
 }
 
 void daemon_wait_ready(struct daemon *daemon)
@@ -137,6 +143,12 @@ void daemon_wait_ready(struct daemon *daemon)
 void daemon_start(struct daemon *daemon, const char *const *extra)
 {
     daemon_launch(daemon, extra);
+    daemon_wait_ready(daemon);
+}
+
+void daemon_start_logging(struct daemon *daemon, const char *const *extra, const char *log_path)
+{
+    launch(daemon, extra, log_path);
     daemon_wait_ready(daemon);
 }
 

@@ -20,7 +20,10 @@ struct daemon {
  * none. Fails the test with the daemon's log if it does not come up. */
 void daemon_start(struct daemon *daemon, const char *const *extra);
 
-/* The same without waiting for readiness, only for the port. */
+/* The same with its stderr elsewhere. */
+void daemon_start_logging(struct daemon *daemon, const char *const *extra, const char *log_path);
+
+/* daemon_start without waiting for readiness, only for the port. */
 void daemon_launch(struct daemon *daemon, const char *const *extra);
 
 /* Polls /readyz until it answers 200. */
