@@ -215,6 +215,29 @@ fuzz: deps tools
 run-fuzz: $(FUZZERS)
 	@tests/fuzz/run.sh $(O)/tests/fuzz $(SECONDS)
 
+# The n-th allocation of a request fails, for every n, or each EVERY-th; see the test.
+EVERY ?= 1
+ALLOC := $(O)/tests/alloc
+$(ALLOC)/failing.so: tests/alloc/failing.c tests/alloc/failing.h Makefile
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(BASE_FLAGS) -O2 -fPIC -fno-builtin -shared -o $@ $<
+$(ALLOC)/check_alloc: $(ALLOC)/check_alloc.o $(patsubst %,$(O)/tests/http/%.o,client daemon pictures) $(LINKED)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_model) $(LIBS_server) $(LIBS_test)
+
+.PHONY: check-alloc run-check-alloc
+check-alloc: deps
+	@$(MAKE) --no-print-directory run-check-alloc
+run-check-alloc: $(O)/senetd $(ALLOC)/failing.so $(ALLOC)/check_alloc
+	@EVERY=$(EVERY) BUILD_DIR=$(O) tests/run.sh $(ALLOC)/check_alloc
+
+# Thousands of damaged pictures through the running daemon; see the script.
+INPUTS ?= 20000
+.PHONY: torture
+torture: deps
+	@$(MAKE) --no-print-directory deps PACKAGES=python3
+	@$(MAKE) --no-print-directory all
+	python3 tests/abuse/torture.py --senetd $(O)/senetd --inputs $(INPUTS)
+
 # What the compiler and the linker were asked for, looked up in the program.
 .PHONY: check-hardening
 check-hardening: deps

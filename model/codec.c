@@ -1,5 +1,6 @@
 /* codec.c - what the decoders share: limits, memory, wording; see codec.h. */
 #include "codec.h"
+#include <errno.h>
 #include <stdlib.h>
 
 enum error_code codec_check(const struct codec_input *in, size_t width, size_t height,
@@ -43,6 +44,8 @@ enum error_code codec_allocate(const struct codec_input *in, size_t width, size_
 
 enum error_code codec_broken(const struct codec_input *in, const char *why, struct error *err)
 {
+    if (errno == ENOMEM) /* image_decode began with 0 */
+        return error_set(err, ERROR_MEMORY, "%s: out of memory", image_format_name(in->format));
     return error_set(err, ERROR_UNDECODABLE, "%s: broken content: %s",
                      image_format_name(in->format), why);
 }

@@ -5,6 +5,7 @@
 #include "codec.h"
 #include "exif.h"
 #include "sniff.h"
+#include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -138,6 +139,7 @@ enum error_code image_decode(const uint8_t *bytes, size_t size, const struct ima
         .fit = options->fit,
     };
     struct image image;
+    errno = 0; /* see codec_broken */
     TRY(formats[format].decode(&in, &image, err));
     enum error_code code = in.orientation > 1 ? turn(&in, &image, err) : ERROR_NONE;
     if (code != ERROR_NONE)

@@ -3,6 +3,7 @@
 #include "image.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -270,9 +271,12 @@ static enum error_code read_document(struct reader *in)
     bool binary = false;
     TRY(v2_scan_text((const char *)in->body, in->json_bytes, &in->scan, in->err));
     const struct writer *rest = &in->scan.rest;
+    errno = 0;
     in->out->root = json_loadb(rest->bytes != NULL ? rest->bytes : "", rest->size,
                                JSON_REJECT_DUPLICATES, &fault);
     const json_t *root = in->out->root;
+    if (root == NULL && errno == ENOMEM) /* jansson takes that for a bad token */
+        return error_set(in->err, ERROR_MEMORY, "no memory for the request's JSON");
     if (root == NULL)
         return error_set(in->err, ERROR_USAGE, "the request is not JSON: %s", fault.text);
     const json_t *inputs = json_object_get(root, "inputs"), *id = json_object_get(root, "id");

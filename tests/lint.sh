@@ -32,6 +32,10 @@ grep -nE '\b(strcpy|strcat|sprintf|vsprintf|atoi|atol|atof|strtok|gets)\(' \
 grep -nE '\b(malloc|calloc|realloc|free|arena_commit)\(' model/network.c model/kernels_*.c &&
     complain "allocation in the forward pass"
 
+# Deadlines must not move with the wall clock; these tell the time of day.
+grep -nE '\b(CLOCK_REALTIME|gettimeofday|time\(NULL\))' model/*.[ch] server/*.[ch] |
+    grep -vE '^server/(log|metrics|v2_stats|tls)\.c:' && complain "wall clock"
+
 # Only main.c ends the process; keeper.c ends its own children.
 grep -nE '\b(exit|_exit|abort)\(' model/*.c server/*.c | grep -vE '^server/(main|keeper)\.c:' &&
     complain "exit outside main.c and keeper.c"
