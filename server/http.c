@@ -11,22 +11,21 @@
  * resumes. Only on_completed frees an exchange; it cannot run while suspended.
  */
 #include "http.h"
+#include "admission.h"
 #include "connections.h"
 #include "exchange.h"
 #include "farewell.h"
 #include "framing.h"
+#include "headers.h"
 #include "inflate.h"
-#include "keys.h"
 #include "log.h"
 #include "metrics.h"
 #include "monotonic.h"
-#include "page.h"
 #include "reply.h"
 #include "routes.h"
 #include "tls.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <microhttpd.h>
 #include <poll.h>
 #include <stdio.h>
@@ -67,13 +66,9 @@ struct transfer {
     struct connection *peer;
     enum phase phase;
     char *method, *path; /* for the log; owned */
-    unsigned method_bit; /* enum method, 0 for one we do not know */
-    bool path_known;
-    struct framing framing;
-    unsigned refused_status; /* one that no error code stands for; 0 for the code's own */
-    struct error refusal;    /* decided before the body was read */
-    size_t received;         /* bytes of the body, kept or not */
-    unsigned status;         /* of the answer, 0 before */
+    struct admission admission;
+    size_t received; /* bytes of the body, kept or not */
+    unsigned status; /* of the answer, 0 before */
     size_t answer_bytes;
 };
 
@@ -82,72 +77,42 @@ static const char *header(struct transfer *transfer, const char *name)
     return MHD_lookup_connection_value(transfer->connection, MHD_HEADER_KIND, name);
 }
 
-/* ---- the answer ------------------------------------------------------------------------------ */
-
-/* Lets pages of the configured origin use the service; without one no page may. */
-static void add_cors_headers(struct transfer *transfer, struct MHD_Response *response)
+static const char *get_header(void *request, const char *name)
 {
-    const char *allowed = transfer->http->service->config->cors_origin;
-    const char *origin = header(transfer, "Origin");
-    if (allowed == NULL || origin == NULL || transfer->http->admin)
-        return;
-    bool any = strcmp(allowed, "*") == 0;
-    if (!any)
-        MHD_add_response_header(response, "Vary", "Origin");
-    if (!any && strcmp(allowed, origin) != 0)
-        return;
-    MHD_add_response_header(response, "Access-Control-Allow-Origin", allowed);
-    MHD_add_response_header(response, "Access-Control-Expose-Headers",
-                            "X-Request-Id, Server-Timing, Retry-After");
-    if (header(transfer, "Access-Control-Request-Method") == NULL)
-        return;
-    char allow[ROUTES_ALLOW_BYTES];
-    routes_allow(transfer->path, false, allow);
-    MHD_add_response_header(response, "Access-Control-Allow-Methods", allow);
-    MHD_add_response_header(response, "Access-Control-Allow-Headers",
-                            "Authorization, Content-Type, Priority, X-API-Key, X-Request-Id, "
-                            "X-Request-Timeout-Ms");
-    MHD_add_response_header(response, "Access-Control-Max-Age", "600");
+    return header(request, name);
 }
 
-static void add_headers(struct transfer *transfer, struct MHD_Response *response, unsigned status)
+/* ---- the answer ------------------------------------------------------------------------------ */
+
+struct answer {
+    struct MHD_Response *response;
+    bool complete; /* no header is missing for want of memory */
+};
+
+static void add_header(void *context, const char *name, const char *value)
 {
-    struct exchange *exchange = &transfer->exchange;
-    MHD_add_response_header(response, "X-Request-Id", exchange->id);
-    static const struct exchange_header fleeting[] = {{"Cache-Control", "no-store"}, {NULL, NULL}};
-    const struct exchange_header *more = exchange->headers != NULL ? exchange->headers : fleeting;
-    for (; more->name != NULL; more++)
-        MHD_add_response_header(response, more->name, more->value);
-    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    if (exchange->out_type != NULL)
-        MHD_add_response_header(response, "Content-Type", exchange->out_type);
-    if (status == 405 || transfer->method_bit == METHOD_OPTIONS) {
-        char allow[ROUTES_ALLOW_BYTES];
-        routes_allow(transfer->path, transfer->http->admin, allow);
-        MHD_add_response_header(response, "Allow", allow);
-    }
-    if (status == 401)
-        MHD_add_response_header(response, "WWW-Authenticate", "Bearer realm=\"senetd\"");
-    add_cors_headers(transfer, response);
-    if (exchange->retry_after > 0) {
-        char seconds[16];
-        snprintf(seconds, sizeof seconds, "%u", exchange->retry_after);
-        MHD_add_response_header(response, "Retry-After", seconds);
-    }
-    if (exchange->inference_bytes > 0) {
-        char bytes[24];
-        snprintf(bytes, sizeof bytes, "%zu", exchange->inference_bytes);
-        MHD_add_response_header(response, "Inference-Header-Content-Length", bytes);
-    }
-    if (exchange->timing[0] != '\0' && exchange->service->config->server_timing)
-        MHD_add_response_header(response, "Server-Timing", exchange->timing);
-    const char *cache = exchange_cache_status(exchange);
-    if (cache != NULL)
-        MHD_add_response_header(response, "Cache-Status", cache);
-    /* What follows a chunked body is not trusted to be a request: the library takes a bare LF for
-     * the end of a chunk's line, where others read on. */
-    if (service_state(exchange->service) == SERVICE_DRAINING || transfer->framing.chunked)
-        MHD_add_response_header(response, "Connection", "close");
+    struct answer *answer = context;
+    if (MHD_add_response_header(answer->response, name, value) != MHD_YES)
+        answer->complete = false;
+}
+
+/* False where not all of them could be. */
+static bool add_headers(struct transfer *transfer, struct MHD_Response *response, unsigned status)
+{
+    const struct admission *admission = &transfer->admission;
+    const struct headers_facts facts = {
+        .status = status,
+        .method = admission->method,
+        .admin = transfer->http->admin,
+        /* What follows a chunked body is not trusted to be a request: the library takes a bare LF
+         * for the end of a chunk's line, where others read on. */
+        .closes = service_state(transfer->exchange.service) == SERVICE_DRAINING ||
+                  admission->framing.chunked,
+        .asked = {get_header, transfer},
+    };
+    struct answer answer = {response, true};
+    headers_answer(&transfer->exchange, &facts, add_header, &answer);
+    return answer.complete;
 }
 
 /* The one way out: queues the exchange's content under that status. */
@@ -175,7 +140,10 @@ static enum MHD_Result send_answer(struct transfer *transfer, unsigned status)
     }
     if (response == NULL)
         return MHD_NO;
-    add_headers(transfer, response, status);
+    if (!add_headers(transfer, response, status)) {
+        MHD_destroy_response(response); /* rather none than one that lacks "Connection: close" */
+        return MHD_NO;
+    }
     transfer->phase = PHASE_ANSWERED;
     transfer->status = status;
     connections_enter(transfer->http->connections, transfer->peer, CONNECTION_ANSWER);
@@ -190,90 +158,27 @@ static enum MHD_Result send_problem(struct transfer *transfer, const struct erro
     return send_answer(transfer, routes_problem(&transfer->exchange, err));
 }
 
-/* The problem types of statuses that no error code has. */
-static const char *refusal_name(unsigned status)
-{
-    switch (status) {
-    case 401:
-        return "unauthorized";
-    case 403:
-        return "forbidden";
-    case 405:
-        return "method-not-allowed";
-    case 411:
-        return "length-required";
-    case 417:
-        return "expectation-failed";
-    case 501:
-        return "not-implemented";
-    case 505:
-        return "http-version-not-supported";
-    default:
-        return error_name(ERROR_USAGE);
-    }
-}
-
 static enum MHD_Result send_refusal(struct transfer *transfer)
 {
-    struct exchange *exchange = &transfer->exchange;
-    if (transfer->refused_status == 0)
-        return send_problem(transfer, &transfer->refusal);
-    return send_answer(transfer, routes_problem_as(exchange, transfer->refused_status,
-                                                   refusal_name(transfer->refused_status),
-                                                   transfer->refusal.message));
+    return send_answer(transfer, admission_problem(&transfer->admission, &transfer->exchange));
 }
 
 /* ---- the headers ----------------------------------------------------------------------------- */
-
-static unsigned method_bit(const char *name)
-{
-    static const struct {
-        const char *name;
-        enum method bit;
-    } known[] = {{"GET", METHOD_GET},
-                 {"HEAD", METHOD_HEAD},
-                 {"POST", METHOD_POST},
-                 {"PUT", METHOD_PUT},
-                 {"OPTIONS", METHOD_OPTIONS}};
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (strcmp(name, known[i].name) == 0)
-            return known[i].bit;
-    return 0;
-}
 
 static enum MHD_Result take_pair(void *context, enum MHD_ValueKind kind, const char *key,
                                  size_t key_size, const char *value, size_t value_size)
 {
     struct transfer *transfer = context;
     struct exchange *exchange = &transfer->exchange;
+    struct error *refusal = &transfer->admission.refusal;
     (void)kind;
     if (strlen(key) != key_size || (value != NULL && strlen(value) != value_size))
-        error_set(&transfer->refusal, ERROR_USAGE, "the query holds a zero byte");
+        error_set(refusal, ERROR_USAGE, "the query holds a zero byte");
     else if (exchange->pair_count == QUERY_MAX_PAIRS)
-        error_set(&transfer->refusal, ERROR_USAGE, "more than %d query keys", QUERY_MAX_PAIRS);
+        error_set(refusal, ERROR_USAGE, "more than %d query keys", QUERY_MAX_PAIRS);
     else
         exchange->pairs[exchange->pair_count++] = (struct query_pair){key, value};
-    return transfer->refusal.code == ERROR_NONE ? MHD_YES : MHD_NO;
-}
-
-/* Finds the route, or what keeps it from being served: refusal, refused_status. */
-static void find_route(struct transfer *transfer)
-{
-    struct exchange *exchange = &transfer->exchange;
-    struct error *refusal = &transfer->refusal;
-    exchange->route = routes_find(transfer->path, transfer->method_bit, transfer->http->admin,
-                                  &transfer->path_known);
-    if (transfer->method_bit == METHOD_OPTIONS && strcmp(transfer->path, "*") == 0)
-        transfer->path_known = true;
-    if (!transfer->path_known) {
-        error_set(refusal, ERROR_NOT_FOUND,
-                  "no such path; GET / as application/json lists those that exist");
-    } else if (exchange->route == NULL && transfer->method_bit != METHOD_OPTIONS) {
-        char allow[ROUTES_ALLOW_BYTES];
-        routes_allow(transfer->path, transfer->http->admin, allow);
-        transfer->refused_status = 405;
-        error_set(refusal, ERROR_USAGE, "this path takes %s", allow);
-    }
+    return refusal->code == ERROR_NONE ? MHD_YES : MHD_NO;
 }
 
 static enum MHD_Result take_header(void *context, enum MHD_ValueKind kind, const char *name,
@@ -288,49 +193,21 @@ static enum MHD_Result take_header(void *context, enum MHD_ValueKind kind, const
 static bool check_framing(struct transfer *transfer, const struct framing_target *target,
                           const char *method, const char *version)
 {
-    struct framing *framing = &transfer->framing;
+    struct admission *admission = &transfer->admission;
+    struct framing *framing = &admission->framing;
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(transfer->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     bool exact = transfer->http->exact_framing && info != NULL;
     framing_begin(framing, exact, method, target, version);
     MHD_get_connection_values_n(transfer->connection, MHD_HEADER_KIND, take_header, framing);
-    transfer->refused_status =
-        framing_end(framing, exact ? info->header_size : 0, &transfer->refusal);
-    return transfer->refused_status == 0;
-}
-
-/* What the headers say about a body that is to come. */
-static void check_length(struct transfer *transfer)
-{
-    size_t cap = transfer->http->service->config->max_body;
-    const struct route *route = transfer->exchange.route;
-    bool uploads =
-        route != NULL && route->receive != NULL && transfer->method_bit != METHOD_OPTIONS;
-    const struct framing *framing = &transfer->framing;
-    if (framing->has_length && framing->length > cap) {
-        error_set(&transfer->refusal, ERROR_TOO_LARGE,
-                  "the body has %" PRIu64 " bytes, at most %zu", framing->length, cap);
-    } else if (uploads && !framing->has_length && !framing->chunked &&
-               transfer->refusal.code == ERROR_NONE) {
-        transfer->refused_status = 411;
-        error_set(&transfer->refusal, ERROR_USAGE, "neither Content-Length nor a chunked body");
-    }
+    admission->refused_status =
+        framing_end(framing, exact ? info->header_size : 0, &admission->refusal);
+    return admission->refused_status == 0;
 }
 
 static bool is_refused(const struct transfer *transfer)
 {
-    return transfer->refusal.code != ERROR_NONE;
-}
-
-/* Whether to answer before the body comes: it must not be trusted, the client asked first, or it
- * would send more than is allowed. */
-static bool must_answer_now(struct transfer *transfer)
-{
-    const struct framing *framing = &transfer->framing;
-    size_t cap = transfer->http->service->config->max_body;
-    bool stranger = transfer->refused_status == 401 && (framing->chunked || framing->length > 0);
-    return is_refused(transfer) && (framing->status != 0 || framing->expects_continue || stranger ||
-                                    (framing->has_length && framing->length > cap));
+    return admission_is_refused(&transfer->admission);
 }
 
 static struct connection *peer_of(struct MHD_Connection *connection)
@@ -350,15 +227,6 @@ static void *on_target(void *context, const char *uri, struct MHD_Connection *co
     peer->target = framing_target(uri);
     connections_begin(http->connections, peer);
     return NULL;
-}
-
-/* Probes of health and a browser's preflight show none. */
-static bool has_key(struct transfer *transfer)
-{
-    const struct keys *keys = transfer->http->service->keys;
-    return keys == NULL || routes_is_probe(transfer->path) || page_is_part(transfer->path) ||
-           transfer->method_bit == METHOD_OPTIONS ||
-           keys_accept(keys, header(transfer, "Authorization"), header(transfer, "X-API-Key"));
 }
 
 static struct transfer *begin(struct http *http, struct MHD_Connection *connection,
@@ -382,7 +250,7 @@ static struct transfer *begin(struct http *http, struct MHD_Connection *connecti
         return NULL;
     }
     atomic_fetch_add(&http->active, 1);
-    transfer->method_bit = method_bit(method);
+    transfer->admission.method = admission_method(method);
     transfer->exchange.path = transfer->path;
     transfer->exchange.content_type = header(transfer, "Content-Type");
     transfer->exchange.accept = header(transfer, "Accept");
@@ -394,32 +262,10 @@ static struct transfer *begin(struct http *http, struct MHD_Connection *connecti
     bool room = connections_serve(http->connections, peer);
     if (!check_framing(transfer, &peer->target, method, version))
         return transfer;
-    if (!room && !routes_is_probe(path)) {
-        error_set(&transfer->refusal, ERROR_OVERLOADED, "all connections are busy");
-        return transfer;
-    }
-    if (!has_key(transfer)) {
-        transfer->refused_status = 401;
-        error_set(&transfer->refusal, ERROR_USAGE,
-                  "expected an API key: Authorization: Bearer KEY, or X-API-Key: KEY");
-        return transfer;
-    }
-    find_route(transfer);
-    if (http->admin && header(transfer, "Origin") != NULL && !is_refused(transfer)) {
-        transfer->refused_status = 403; /* a page in a browser of this machine */
-        error_set(&transfer->refusal, ERROR_USAGE, "this address takes no requests of web pages");
-    }
-    const struct route *route = transfer->exchange.route;
-    enum service_state state = service_state(http->service);
-    if (!is_refused(transfer) && route != NULL && route->needs_model &&
-        (state == SERVICE_LOADING || state == SERVICE_UNLOADED))
-        exchange_no_model(&transfer->exchange, &transfer->refusal);
-    check_length(transfer);
-    if (!is_refused(transfer) &&
-        exchange_set_limits(&transfer->exchange, header(transfer, "X-Request-Timeout-Ms"),
-                            header(transfer, "Priority"), &transfer->refusal) != ERROR_NONE)
-        return transfer;
-    MHD_get_connection_values_n(connection, MHD_GET_ARGUMENT_KIND, take_pair, transfer);
+    const struct headers asked = {get_header, transfer};
+    admission_decide(&transfer->admission, &transfer->exchange, &asked, http->admin, room);
+    if (!is_refused(transfer))
+        MHD_get_connection_values_n(connection, MHD_GET_ARGUMENT_KIND, take_pair, transfer);
     return transfer;
 }
 
@@ -434,11 +280,11 @@ static enum MHD_Result take_piece(struct transfer *transfer, const char *data, s
     transfer->received += size;
     connections_received(transfer->peer, size);
     if (transfer->received > ceiling) {
-        error_set(&transfer->refusal, ERROR_TOO_LARGE, "the body has more than %zu bytes",
+        error_set(&transfer->admission.refusal, ERROR_TOO_LARGE, "the body has more than %zu bytes",
                   ceiling / HARD_CEILING);
         if (!transfer->http->encrypted) {
             farewell_send(transfer->peer->fd, 413, error_name(ERROR_TOO_LARGE),
-                          transfer->refusal.message, exchange->id);
+                          transfer->admission.refusal.message, exchange->id);
             transfer->peer->told = 413;
         }
         transfer->peer->lingers = true;
@@ -447,7 +293,8 @@ static enum MHD_Result take_piece(struct transfer *transfer, const char *data, s
     if (is_refused(transfer) || exchange->route == NULL || !routes_takes_body(exchange->route))
         return MHD_YES; /* nobody wants it */
     struct body_budget *budget = &transfer->http->budget;
-    if (body_append(&exchange->body, budget, data, size, &transfer->refusal) != ERROR_NONE)
+    if (body_append(&exchange->body, budget, data, size, &transfer->admission.refusal) !=
+        ERROR_NONE)
         body_free(&exchange->body, budget);
     return MHD_YES;
 }
@@ -471,7 +318,7 @@ static void on_gone(void *context)
 static enum MHD_Result compute(struct transfer *transfer)
 {
     struct exchange *exchange = &transfer->exchange;
-    if (exchange->route->receive(exchange, &transfer->refusal) != ERROR_NONE)
+    if (exchange->route->receive(exchange, &transfer->admission.refusal) != ERROR_NONE)
         return send_refusal(transfer);
     exchange->job->context = transfer;
     exchange->job->done = on_done;
@@ -479,7 +326,8 @@ static enum MHD_Result compute(struct transfer *transfer)
     exchange->job->priority = exchange->priority;
     transfer->phase = PHASE_COMPUTING;
     MHD_suspend_connection(transfer->connection);
-    if (batch_submit(exchange->model->batch, exchange->job, &transfer->refusal) == ERROR_NONE)
+    if (batch_submit(exchange->model->batch, exchange->job, &transfer->admission.refusal) ==
+        ERROR_NONE)
         connections_wait(transfer->http->connections, transfer->peer, on_gone, transfer);
     else
         MHD_resume_connection(transfer->connection);
@@ -493,14 +341,14 @@ static enum MHD_Result answer(struct transfer *transfer)
     exchange->body_ns = monotonic_ns();
     if (is_refused(transfer))
         return send_refusal(transfer);
-    if (transfer->method_bit == METHOD_OPTIONS)
+    if (transfer->admission.method == METHOD_OPTIONS)
         return send_answer(transfer, 204);
     if (exchange->route->needs_model &&
-        exchange_acquire_model(exchange, &transfer->refusal) != ERROR_NONE)
+        exchange_acquire_model(exchange, &transfer->admission.refusal) != ERROR_NONE)
         return send_refusal(transfer);
     if (routes_takes_body(exchange->route) &&
         inflate_body(&exchange->body, &transfer->http->budget, header(transfer, "Content-Encoding"),
-                     &transfer->refusal) != ERROR_NONE)
+                     &transfer->admission.refusal) != ERROR_NONE)
         return send_refusal(transfer);
     if (exchange->route->receive != NULL)
         return compute(transfer);
@@ -519,7 +367,8 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
         *state = transfer = begin(context, connection, path, method, version);
         if (transfer == NULL)
             return MHD_NO;
-        transfer->peer->lingers = must_answer_now(transfer);
+        transfer->peer->lingers = admission_must_answer_now(
+            &transfer->admission, transfer->http->service->config->max_body);
         return transfer->peer->lingers ? send_refusal(transfer) : MHD_YES;
     }
     switch (transfer->phase) {
@@ -554,7 +403,7 @@ static void log_request(const struct transfer *transfer, bool complete)
         .id = transfer->exchange.id,
         .status = complete ? transfer->status : peer->told,
         .bytes_in = transfer->received,
-        .bytes_out = transfer->method_bit == METHOD_HEAD ? 0 : transfer->answer_bytes,
+        .bytes_out = transfer->admission.method == METHOD_HEAD ? 0 : transfer->answer_bytes,
         .images = transfer->exchange.upload.count,
         .duration_ns = monotonic_ns() - transfer->exchange.headers_ns,
         .decode_ns = times.decode_ns,
@@ -580,7 +429,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
         transfer->status = transfer->peer->told;
     if (transfer->status != 0)
         metrics_request(http->service->metrics, routes_name(transfer->path),
-                        routes_method_name(transfer->method_bit), transfer->status,
+                        routes_method_name(transfer->admission.method), transfer->status,
                         monotonic_ns() - transfer->exchange.headers_ns);
     exchange_release_model(&transfer->exchange); /* where no answer was sent */
     routes_release(&transfer->exchange);

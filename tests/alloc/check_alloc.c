@@ -112,13 +112,23 @@ static bool leaks(const struct request *request, long n)
     return true;
 }
 
+/* Lines of the answer's last header: none may be missing. */
+static size_t header_lines(const struct answer *answer)
+{
+    size_t lines = 0;
+    for (const char *at = answer->headers; at != NULL && *at != '\0'; at = strstr(at, "\r\n") + 2)
+        lines = strncmp(at, "HTTP/", 5) == 0 ? 1 : lines + 1;
+    return lines;
+}
+
 /* A healthy request, whose answer's status must be this; returns the blocks held afterwards. */
-static long warm(const char *name, const struct request *request, long status)
+static long warm(const char *name, const struct request *request, long status, size_t *lines)
 {
     for (int i = 0; i < 3; i++) {
         struct answer answer = client_send(&daemon_, request);
         if (answer.status != status)
             fail_msg("%s gave %ld, expected %ld: %.300s", name, answer.status, status, answer.body);
+        *lines = header_lines(&answer);
         client_free(&answer);
     }
     long live = atomic_load(&control->live);
@@ -150,7 +160,8 @@ static void judge(const char *name, long n, const struct answer *answer, long no
 static void try_all(const char *name, const struct request *request, long normal)
 {
     struct outcome outcome = {0};
-    long live = warm(name, request, normal);
+    size_t lines = 0;
+    long live = warm(name, request, normal, &lines);
     bool failed = true;
     for (long n = 1; failed; n += every) {
         struct answer answer;
@@ -159,6 +170,9 @@ static void try_all(const char *name, const struct request *request, long normal
         outcome.tried += failed;
         if (failed)
             judge(name, n, &answer, normal, &outcome);
+        if (answer.status == normal && header_lines(&answer) != lines)
+            fail_msg("%s: without allocation %ld the answer's header is\n%s", name, n,
+                     answer.headers);
         client_free(&answer);
         check_alive(name, n);
         if (!settles_at(live) && leaks(request, n))
