@@ -1,9 +1,9 @@
 /* v2_request.c - see v2_request.h. */
 #include "v2_request.h"
 #include "image.h"
+#include "json_pool.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -267,18 +267,12 @@ static enum error_code read_input(const struct reader *in, const json_t *input)
 
 static enum error_code read_document(struct reader *in)
 {
-    json_error_t fault;
     bool binary = false;
     TRY(v2_scan_text((const char *)in->body, in->json_bytes, &in->scan, in->err));
     const struct writer *rest = &in->scan.rest;
-    errno = 0;
-    in->out->root = json_loadb(rest->bytes != NULL ? rest->bytes : "", rest->size,
-                               JSON_REJECT_DUPLICATES, &fault);
+    TRY(json_pool_parse(rest->bytes != NULL ? rest->bytes : "", rest->size, &in->out->root,
+                        &in->out->memory, in->err));
     const json_t *root = in->out->root;
-    if (root == NULL && errno == ENOMEM) /* jansson takes that for a bad token */
-        return error_set(in->err, ERROR_MEMORY, "no memory for the request's JSON");
-    if (root == NULL)
-        return error_set(in->err, ERROR_USAGE, "the request is not JSON: %s", fault.text);
     const json_t *inputs = json_object_get(root, "inputs"), *id = json_object_get(root, "id");
     if (!json_is_array(inputs) || json_array_size(inputs) != 1)
         return error_set(in->err, ERROR_USAGE,
@@ -351,7 +345,7 @@ enum error_code v2_request_parse(const uint8_t *body, size_t size, const char *j
 
 void v2_request_free(struct v2_request *request)
 {
-    json_decref(request->root);
+    free(request->memory);
     free(request->wanted);
     *request = (struct v2_request){0};
 }

@@ -42,7 +42,8 @@ struct v2_request {
     size_t commas;            /* of V2_FORM_NUMBERS: those in the text */
     struct v2_wanted *wanted; /* [wanted_count], owned */
     size_t wanted_count;
-    json_t *root; /* owned; NULL for a raw request */
+    const json_t *root; /* NULL for a raw request */
+    void *memory;       /* of root; owned */
 };
 
 /* json_size is the value of Inference-Header-Content-Length: the JSON's part of the body, behind
