@@ -8,6 +8,7 @@ and the end of the connection; "closed": an answer, and the end; "both served": 
 the seconds are told until the server ended the connection, ">N" where it had not within --patience.
 """
 import argparse
+import concurrent.futures
 import re
 import select
 import socket
@@ -50,6 +51,7 @@ SLOW = (
     ("nothing at all", "", b""),
 )
 ANSWER = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
+LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 
 def read_until_silent(client, seconds):
@@ -66,6 +68,22 @@ def read_until_silent(client, seconds):
     return text, False
 
 
+def statuses(text):
+    """Of the answers that a client would see, one behind the other's content."""
+    found = []
+    while (head := ANSWER.match(text)) and b"\r\n\r\n" in text:
+        end = text.index(b"\r\n\r\n") + 4
+        length = LENGTH.search(text[:end])
+        if length:
+            end += int(length[1])
+        elif b"chunked" in text[:end] and b"0\r\n\r\n" in text[end:]:
+            end = text.index(b"0\r\n\r\n", end) + 5
+        if head[1] != b"100":
+            found.append(int(head[1]))
+        text = text[end:]
+    return found
+
+
 def attack(target, text):
     host, port, path = target
     with socket.create_connection((host, port)) as client:
@@ -75,7 +93,7 @@ def attack(target, text):
         except OSError:
             pass
         answer, closed = read_until_silent(client, 2)
-    found = [int(status) for status in ANSWER.findall(answer) if status != b"100"]
+    found = statuses(answer)
     if len(found) > 1:
         return "both served: " + ", ".join(map(str, found))
     if not found:
@@ -113,9 +131,11 @@ def main():
     print("|---|" + "---|" * len(targets))
     for what, text in ATTACKS:
         print(f"| {what} |", " | ".join(attack(target, text) for target in targets.values()), "|", flush=True)
-    for what, text, byte in SLOW:
-        print(f"| {what}: ends after |",
-              " | ".join(trickle(target, text, byte, args.patience) for target in targets.values()), "|", flush=True)
+    with concurrent.futures.ThreadPoolExecutor(len(SLOW) * len(targets)) as pool:
+        told = [[pool.submit(trickle, target, text, byte, args.patience) for target in targets.values()]
+                for _, text, byte in SLOW]
+        for (what, _, _), row in zip(SLOW, told):
+            print(f"| {what}: ended after |", " | ".join(cell.result() for cell in row), "|")
 
 
 if __name__ == "__main__":
