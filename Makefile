@@ -339,5 +339,16 @@ lint: deps tools
 	shellcheck tests/*.sh tests/fuzz/run.sh tests/deploy/*.sh deploy/*.sh weights/*.sh .ci/run
 	tests/lint.sh $(O)
 
+# cppcheck, and clang-tidy with the checks of .clang-tidy; the kernels' vector code is beyond the former.
+CHECKED := $(filter-out model/kernels_%,$(wildcard model/*.c)) $(wildcard server/*.c)
+CPPCHECK := cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability \
+            --suppressions-list=tests/cppcheck.txt --std=c11 -D_GNU_SOURCE -Iinclude -Imodel -Iserver
+.PHONY: check-static
+check-static: deps
+	@$(MAKE) --no-print-directory deps PACKAGES="cppcheck clang-tidy"
+	@$(MAKE) --no-print-directory $(UI)/page_etag.h
+	$(CPPCHECK) $(CHECKED)
+	printf '%s\n' $(CHECKED) | xargs -n 4 -P $$(nproc) clang-tidy --quiet
+
 clean:
 	rm -rf build

@@ -44,6 +44,10 @@ struct error {
 enum error_code error_set(struct error *err, enum error_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+#ifdef __clang_analyzer__ /* which does not see into other files */
+#define error_set(err, code, ...) (error_set((err), (code), __VA_ARGS__), (code))
+#endif
+
 /* Static name of a code, for example "too-large". */
 const char *error_name(enum error_code code);
 

@@ -28,8 +28,8 @@ enum error_code codec_check(const struct codec_input *in, size_t width, size_t h
 enum error_code codec_allocate(const struct codec_input *in, size_t width, size_t height,
                                struct image *out, struct error *err) MUST_CHECK;
 
-/* ERROR_UNDECODABLE, "<format>: broken content: <why>"; or ERROR_MEMORY, as the libraries tell a lack
- * of memory in many ways, some of them as broken content. */
+/* ERROR_UNDECODABLE, "<format>: broken content: <why>"; or ERROR_MEMORY, as the libraries tell a
+ * lack of memory in many ways, some of them as broken content. */
 enum error_code codec_broken(const struct codec_input *in, const char *why, struct error *err);
 
 enum error_code jpeg_decode(const struct codec_input *in, struct image *out,

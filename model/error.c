@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum error_code error_set(struct error *err, enum error_code code, const char *format, ...)
+enum error_code(error_set)(struct error *err, enum error_code code, const char *format, ...)
 {
     if (!err || err->code != ERROR_NONE)
         return code;

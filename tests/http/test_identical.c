@@ -27,7 +27,7 @@ static int start_all(void **state)
 {
     /* A single worker that waits for more, so that what arrives together is computed together. */
     static const char *const options[] = {"--workers",   "1",           "--batch-delay-us",
-                                          "5000",       "--max-batch", "7",
+                                          "5000",        "--max-batch", "7",
                                           "--log-level", "warn",        NULL};
     (void)state;
     curl_global_init(CURL_GLOBAL_DEFAULT);
