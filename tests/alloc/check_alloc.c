@@ -173,9 +173,11 @@ static void try_all(const char *name, const struct request *request, long normal
         if (answer.status == normal && header_lines(&answer) != lines)
             fail_msg("%s: without allocation %ld the answer's header is\n%s", name, n,
                      answer.headers);
+        long answer_status = answer.status;
         client_free(&answer);
         check_alive(name, n);
-        if (!settles_at(live) && leaks(request, n))
+        /* A decoder that crashed takes its blocks with it, uncounted. */
+        if (answer_status != 500 && !settles_at(live) && leaks(request, n))
             fail_msg("%s: without allocation %ld memory is lost", name, n);
         live = atomic_load(&control->live);
     }
@@ -187,14 +189,14 @@ static void try_all(const char *name, const struct request *request, long normal
 
 /* ---- the requests ---------------------------------------------------------------------------- */
 
-/* lossless.webp is not among them: libwebp 1.2.4 itself crashes where a table of its lossless
- * decoder cannot be had. */
+/* lossless.webp makes libwebp 1.2.4 crash where a table of its decoder cannot be had: in a process
+ * of its own, so that is a 500. */
 static void pictures(void **state)
 {
-    static const char *const names[] = {"progressive.jpg", "cmyk.jpg",   "interlaced.png",
-                                        "palette4.png",    "lossy.webp", "moving.webp",
-                                        "moving.gif",      "rgb.psd",    "rle.tga",
-                                        "rgb.bmp",         "gray.pgm",   "exif6.jpg"};
+    static const char *const names[] = {
+        "progressive.jpg", "cmyk.jpg",    "interlaced.png", "palette4.png", "lossy.webp",
+        "lossless.webp",   "moving.webp", "moving.gif",     "rgb.psd",      "rle.tga",
+        "rgb.bmp",         "gray.pgm",    "exif6.jpg"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char path[128];
