@@ -14,6 +14,7 @@ from playwright.sync_api import expect
 
 PATIENCE_MS = 120_000  # for a loaded machine
 BLOCKS, CHANNELS = 16, 15104  # of SE-ResNet-50
+expect.set_options(timeout=PATIENCE_MS)
 
 # A file that the page gets as an event's DataTransfer.
 TRANSFER = """const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
