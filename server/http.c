@@ -352,6 +352,8 @@ static enum MHD_Result answer(struct transfer *transfer)
         return send_refusal(transfer);
     if (exchange->route->receive != NULL)
         return compute(transfer);
+    if (exchange->route->methods & METHOD_ADMIN) /* may take long, and the client is not to blame */
+        connections_enter(transfer->http->connections, transfer->peer, CONNECTION_WAITING);
     return send_answer(transfer, exchange->route->answer(exchange));
 }
 

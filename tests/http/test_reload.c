@@ -14,10 +14,12 @@
 
 #include <cmocka.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -240,6 +242,43 @@ static void the_admin_call_answers_when_the_new_model_serves(void **state)
     daemon_stop(&daemon);
 }
 
+static void *write_labels_late(void *fifo)
+{
+    nanosleep(&(struct timespec){.tv_sec = 3}, NULL);
+    FILE *labels = fopen(fifo, "w");
+    for (int i = 0; labels != NULL && i < 11; i++)
+        fprintf(labels, "label %d\n", i);
+    if (labels != NULL)
+        fclose(labels);
+    return NULL;
+}
+
+/* The labels are a pipe: loading waits until somebody writes them, longer than a body may stall. */
+static void a_load_may_take_long(void **state)
+{
+    char fifo[80];
+    struct daemon daemon;
+    pthread_t writer;
+    (void)state;
+    snprintf(fifo, sizeof fifo, "%s/labels", folder);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    const char *const options[] = {
+        "--weights",   link_path,         "--labels", fifo, "--admin-listen",
+        "127.0.0.1:0", "--stall-timeout", "1",        NULL};
+    point_to(directories[0]);
+    assert_int_equal(pthread_create(&writer, NULL, write_labels_late, fifo), 0);
+    daemon_start(&daemon, options);
+    pthread_join(writer, NULL);
+    const struct daemon admin = daemon_admin(&daemon);
+    assert_int_equal(pthread_create(&writer, NULL, write_labels_late, fifo), 0);
+    struct answer answer = load(&admin, "tiny_timm", NULL);
+    pthread_join(writer, NULL);
+    assert_int_equal(answer.status, 200);
+    client_free(&answer);
+    daemon_stop(&daemon);
+    unlink(fifo);
+}
+
 static void the_public_listener_has_no_admin_calls(void **state)
 {
     struct daemon daemon, admin;
@@ -315,6 +354,7 @@ int main(void)
         cmocka_unit_test(the_admin_call_answers_when_the_new_model_serves),
         cmocka_unit_test(the_cache_does_not_outlive_its_model),
         cmocka_unit_test(without_a_cache_nothing_is_said_of_it),
+        cmocka_unit_test(a_load_may_take_long),
         cmocka_unit_test(the_public_listener_has_no_admin_calls),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
