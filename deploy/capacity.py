@@ -221,9 +221,10 @@ def sizes(options):
              "| precision | kernels | ms an image, batch 1 | images/s a core, batch 8 | MB, 1 worker "
              "| MB, 2 workers | start to ready | US$ a million images |", "|---" * 8 + "|"]
     for precision in PRECISIONS:
-        alone, full = (bench(options, precision, batch) for batch in (1, BATCH))
-        if alone is None or full is None:
+        alone = bench(options, precision, 1)
+        if alone is None:
             continue
+        full = bench(options, precision, BATCH)
         memory = []
         for workers in (1, 2):
             with Daemon(options, workers, precision) as daemon:

@@ -10,7 +10,7 @@ SYSCONFDIR ?= $(if $(filter /usr,$(PREFIX)),/etc,$(PREFIX)/etc)
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 
 SOVERSION := 0
-PUBLIC_HEADERS := include/senet.h include/image.h include/error.h
+PUBLIC_HEADERS := include/senet.h include/image.h include/calibration.h include/error.h
 
 # ---- libsenet, to embed the model in other programs ---------------------------------------------
 

@@ -31,7 +31,8 @@ blas=$root/usr/lib/$triple/openblas-pthread
 export PKG_CONFIG_SYSROOT_DIR=$root
 export PKG_CONFIG_LIBDIR=$root/usr/lib/$triple/pkgconfig:$root/usr/share/pkgconfig
 say "build"
-make --no-print-directory O=build/aarch64 CC=$triple-gcc CFLAGS="--sysroot=$root" \
+make --no-print-directory O=build/aarch64 CC=$triple-gcc \
+    CFLAGS="--sysroot=$root -I$root/usr/include/$triple/openblas-pthread" \
     LDFLAGS="--sysroot=$root -L$blas -Wl,-rpath-link,$blas" \
     build/aarch64/senetd build/aarch64/tests/unit/test_kernels
 run() { qemu-aarch64 -cpu max -L "$root" -E LD_LIBRARY_PATH="$blas" -E OPENBLAS_NUM_THREADS=1 "$@"; }

@@ -34,7 +34,7 @@ say "build"
 docker build -q --target runtime -t senetd:runtime . >/dev/null
 docker build -q -t senetd . >/dev/null
 within senetd:runtime 45
-within senetd 100
+within senetd:latest 100
 
 say "run with a read-only root, no capabilities, a memory limit, as nobody in particular"
 begin=$(date +%s%N)
@@ -47,6 +47,7 @@ loading=$(docker logs "$id" 2>&1 | grep -oE "loaded in [0-9]+ ms")
 say "ready after $((($(date +%s%N) - begin) / 1000000)) ms, the container's start included" \
     "(wanted: 1000 on an idle machine; $loading)"
 is_cat "$url" || die "no cat"
+docker logs "$id" 2>&1 | grep 'processes, seccomp' >/dev/null || die "the decoders are not locked in"
 [ "$(docker exec "$id" id -u)" = 10001 ] || die "runs as root"
 docker exec "$id" touch /x 2>/dev/null && die "the root file system can be written"
 docker exec "$id" unshare -U true 2>/dev/null && die "seccomp lets it make namespaces"

@@ -26,6 +26,7 @@ DOCKERFILE
         { inside journalctl -u senetd -n 30 || docker logs "$id"; die "the unit does not start"; }
     inside curl -fsS -F image=@/packages/cat.jpg 'localhost:8080/classify?excitations=none' | grep -q '"cat"' ||
         die "no cat from the packaged daemon"
+    inside journalctl -u senetd | grep 'processes, seccomp' >/dev/null || die "the decoders are not locked in"
     inside systemctl reload senetd || die "systemctl reload"
     wait_until 30 sh -c "/usr/bin/docker exec $id journalctl -u senetd | grep -c 'loaded in' | grep -qx 2" ||
         { inside journalctl -u senetd -n 30; die "no second load after systemctl reload"; }
