@@ -204,6 +204,7 @@ static void average_pool(const struct kernels *kernels, const struct network_buf
 static double conv_multiply_adds(const struct conv *conv, struct extent in)
 {
     return (double)pixels(after(conv, in)) * (double)conv->out *
+           /* NOLINTNEXTLINE(bugprone-integer-division): groups divide the channels */
            (double)(conv->kernel * conv->kernel * (conv->in / conv->groups));
 }
 

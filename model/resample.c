@@ -81,6 +81,7 @@ static void fill_window(const struct filter *filter, double center, double scale
     size_t begin = low > 0 ? (size_t)low : 0;
     size_t end = high < (double)from ? (size_t)high : from;
     double sum = 0;
+    assert(begin < end);
     for (size_t i = begin; i < end; i++)
         sum += scratch[i - begin] = filter->weight(((double)i - center + 0.5) / scale);
     int32_t *weights = axis->weights + index * axis->taps;
