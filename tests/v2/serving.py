@@ -20,7 +20,7 @@ class Daemon:
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory()
         port_file = Path(self.folder.name) / "port"
-        self.log = open(Path(self.folder.name) / "log", "w+")
+        self.log = open(Path(self.folder.name) / "log", "w")
         self.process = subprocess.Popen([*self.command, "--port-file", str(port_file)],
                                         stderr=self.log, cwd=ROOT)
         for _ in range(1200):
@@ -29,7 +29,7 @@ class Daemon:
             if port_file.exists() and port_file.read_text().strip():
                 self.address = f"127.0.0.1:{port_file.read_text().strip()}"
                 if self.is_ready():
-                    self.admin = re.search(r"admin http://([\d.:]+)", self.read_log()).group(1)
+                    self.admin = re.search(r"admin http://([\d.:]+)", self.whole_log()).group(1)
                     return self
             time.sleep(0.1)
         raise SystemExit(f"the daemon did not come up: {self.read_log()}")
@@ -41,9 +41,11 @@ class Daemon:
         except urllib.error.URLError:
             return False
 
+    def whole_log(self):
+        return (Path(self.folder.name) / "log").read_text()  # self.log's offset is the daemon's
+
     def read_log(self):
-        self.log.seek(0)
-        return self.log.read()[-2000:]
+        return self.whole_log()[-2000:]
 
     def __exit__(self, *_):
         died = self.process.poll() is not None
