@@ -200,11 +200,12 @@ enum error_code explain_new(const struct senet *senet, const struct reference *r
 /* Softmax of logits[classes]. */
 static void probabilities(const float *logits, size_t classes, double *out)
 {
-    double most = (double)logits[0], sum = 0;
+    float most = logits[0];
+    double sum = 0;
     for (size_t i = 1; i < classes; i++)
-        most = fmax(most, (double)logits[i]);
+        most = fmaxf(most, logits[i]);
     for (size_t i = 0; i < classes; i++)
-        sum += out[i] = exp((double)logits[i] - most);
+        sum += out[i] = exp((double)logits[i] - (double)most);
     for (size_t i = 0; i < classes; i++)
         out[i] /= sum;
 }

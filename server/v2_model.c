@@ -78,13 +78,14 @@ struct v2_output v2_model_output(const struct v2_model *model, size_t index)
 
 static void softmax(const float *logits, size_t count, float *out)
 {
-    double sum = 0, most = (double)logits[0];
+    float most = logits[0];
+    double sum = 0;
     for (size_t i = 1; i < count; i++)
-        most = fmax(most, (double)logits[i]);
+        most = fmaxf(most, logits[i]);
     for (size_t i = 0; i < count; i++)
-        sum += exp((double)logits[i] - most);
+        sum += exp((double)logits[i] - (double)most);
     for (size_t i = 0; i < count; i++)
-        out[i] = (float)(exp((double)logits[i] - most) / sum);
+        out[i] = (float)(exp((double)logits[i] - (double)most) / sum);
 }
 
 const float *v2_model_values(const struct v2_model *model, const struct v2_output *output,
