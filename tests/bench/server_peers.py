@@ -99,7 +99,7 @@ def measure(make, args):
     for clients in (1, args.clients):
         row[clients] = closed_loop(service, clients, args.seconds)
     row["bytes"] = service.resident_bytes()
-    service.stop()
+    service.stop(patience=5)
     return row
 
 
