@@ -200,6 +200,7 @@ static void decode(const struct batch *batch, struct batch_image *image)
 static void *decoder_main(void *argument)
 {
     struct batch *batch = argument;
+    pthread_setname_np(pthread_self(), "senetd-decode");
     pthread_mutex_lock(&batch->mutex);
     for (;;) {
         int64_t nearest_ns = sweep(batch);
@@ -340,6 +341,7 @@ static void *worker_main(void *argument)
     struct worker *worker = argument;
     struct batch *batch = worker->batch;
     struct error err = {0};
+    pthread_setname_np(pthread_self(), "senetd-infer"); /* another's takes writing below /proc */
     if (warm_up(worker, &err) != ERROR_NONE) {
         pthread_mutex_lock(&batch->mutex);
         batch->failure = err;
@@ -388,14 +390,13 @@ static enum error_code allocate(struct batch *batch, struct error *err)
     return ERROR_NONE;
 }
 
-static enum error_code start_thread(struct batch *batch, const char *name, void *(*body)(void *),
-                                    void *argument, struct error *err)
+static enum error_code start_thread(struct batch *batch, void *(*body)(void *), void *argument,
+                                    struct error *err)
 {
     pthread_t *thread = &batch->threads[batch->thread_count];
     int failure = pthread_create(thread, NULL, body, argument);
     if (failure != 0)
-        return error_set(err, ERROR_MEMORY, "cannot start thread %s: %s", name, strerror(failure));
-    pthread_setname_np(*thread, name);
+        return error_set(err, ERROR_MEMORY, "cannot start a thread: %s", strerror(failure));
     batch->thread_count++;
     return ERROR_NONE;
 }
@@ -403,9 +404,9 @@ static enum error_code start_thread(struct batch *batch, const char *name, void 
 static enum error_code start_threads(struct batch *batch, struct error *err)
 {
     for (size_t i = 0; i < batch->options.decoders; i++)
-        TRY(start_thread(batch, "senetd-decode", decoder_main, batch, err));
+        TRY(start_thread(batch, decoder_main, batch, err));
     for (size_t i = 0; i < batch->options.workers; i++)
-        TRY(start_thread(batch, "senetd-infer", worker_main, &batch->workers[i], err));
+        TRY(start_thread(batch, worker_main, &batch->workers[i], err));
     pthread_mutex_lock(&batch->mutex);
     while (batch->warm < batch->options.workers && batch->failure.code == ERROR_NONE)
         pthread_cond_wait(&batch->progress, &batch->mutex);

@@ -55,6 +55,10 @@
            "where the daemon decodes: in processes that can do nothing else, or in its own")       \
     SIZE(decode_timeout, "decode-timeout", 30, 1, 600, 1000, "S",                                  \
          "seconds after which the decoding of an image is ended")                                  \
+    TEXT(user, "user", NULL, "NAME",                                                               \
+         "whom root becomes once the sockets are bound: a name, UID or UID:GID")                   \
+    CHOICE(seccomp, "seccomp", 0, "on|off",                                                        \
+           "forbid the started daemon what it has no use for: programs, writing files ...")        \
     SIZE(max_batch, "max-batch", 8, 1, 256, 1000, "N", "most images that a worker runs at once")   \
     SIZE(queue, "queue", 256, 1, 1000000, 1000, "N",                                               \
          "images that may wait before requests are refused with 503")                              \

@@ -21,8 +21,10 @@
 #include "plot.h"
 #include "profile.h"
 #include "quantize.h"
+#include "sandbox.h"
 #include "service.h"
 #include "tls.h"
+#include "user.h"
 #include "v2_stats.h"
 #include "watchdog.h"
 
@@ -221,6 +223,28 @@ static enum error_code start_decoder(struct daemon *daemon, struct error *err)
     return config->decoder == 0 ? decoder_start(&options, &daemon->decoder, err) : ERROR_NONE;
 }
 
+static enum error_code leave_root(const struct config *config, struct error *err)
+{
+    if (config->user != NULL)
+        return user_become(config->user, err);
+    if (geteuid() == 0)
+        log_warn("user", "running as root; --user NAME would give that up");
+    return ERROR_NONE;
+}
+
+/* The last step of the start: what it took is forbidden now. */
+static enum error_code guard(const struct config *config, struct error *err)
+{
+    int cause = config->seccomp == 0 ? sandbox_guard() : 0;
+    if (cause == 0)
+        return ERROR_NONE;
+    if (config->sources[CONFIG_HAS_seccomp] != CONFIG_DEFAULT)
+        return error_set(err, ERROR_INTERNAL, "--seccomp on: no filter is to be had: %s",
+                         strerror(cause));
+    log_warn("seccomp", "the daemon's system calls are not filtered: %s", strerror(cause));
+    return ERROR_NONE;
+}
+
 static enum error_code serve(const struct config *config, struct error *err)
 {
     struct daemon daemon = {.service = {.config = config}};
@@ -243,9 +267,13 @@ static enum error_code serve(const struct config *config, struct error *err)
     if (code == ERROR_NONE)
         code = open_public(&daemon, err);
     if (code == ERROR_NONE)
+        code = leave_root(config, err);
+    if (code == ERROR_NONE)
         code = load(&daemon, err);
     if (code == ERROR_NONE)
         code = watchdog_start(service->models, &daemon.watchdog, err);
+    if (code == ERROR_NONE)
+        code = guard(config, err);
     if (code == ERROR_NONE) {
         atomic_store_explicit(&service->state, SERVICE_READY, memory_order_release);
         models_notify_ready(service->models);

@@ -1,9 +1,9 @@
 /* sandbox.c - see sandbox.h.
  *
- * What is not on the list of system calls fails with EPERM rather than killing, so that a library
- * that tries something harmless goes on. Under the sanitizers, whose run time has needs of its
- * own, the limit of address space is left out (their shadow memory is terabytes of it) and reports
- * may be written.
+ * Two lists of system calls, a decoder's and the daemon's. What is not on the list of system calls
+ * fails with EPERM rather than killing, so that a library that tries something harmless goes on.
+ * Under the sanitizers, whose run time has needs of its own, the limit of address space is left out
+ * (their shadow memory is terabytes of it) and reports may be written.
  */
 #include "sandbox.h"
 
@@ -12,13 +12,16 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/landlock.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -222,4 +225,166 @@ enum error_code sandbox_enter(int fd, size_t max_bytes, struct sandbox_report *r
     report->why = load_filter();
     report->filtered = report->why == 0;
     return ERROR_NONE;
+}
+
+/* ---- the daemon's filter --------------------------------------------------------------------- */
+
+static int allow_daemon(scmp_filter_ctx filter)
+{
+    static const int calls[] = {
+        /* memory, threads, time, signals */
+        SCMP_SYS(brk),
+        SCMP_SYS(munmap),
+        SCMP_SYS(mremap),
+        SCMP_SYS(madvise),
+        SCMP_SYS(mincore),
+        SCMP_SYS(membarrier),
+        SCMP_SYS(futex),
+        SCMP_SYS(set_robust_list),
+        SCMP_SYS(rseq),
+        SCMP_SYS(get_robust_list),
+        SCMP_SYS(set_tid_address),
+        SCMP_SYS(sched_yield),
+        SCMP_SYS(sched_getaffinity),
+        SCMP_SYS(sched_setaffinity),
+        SCMP_SYS(getcpu),
+        SCMP_SYS(exit),
+        SCMP_SYS(exit_group),
+        SCMP_SYS(clock_gettime),
+        SCMP_SYS(clock_getres),
+        SCMP_SYS(clock_nanosleep),
+        SCMP_SYS(nanosleep),
+        SCMP_SYS(gettimeofday),
+        SCMP_SYS(time),
+        SCMP_SYS(restart_syscall),
+        SCMP_SYS(rt_sigaction),
+        SCMP_SYS(rt_sigprocmask),
+        SCMP_SYS(rt_sigreturn),
+        SCMP_SYS(rt_sigpending),
+        SCMP_SYS(sigaltstack),
+        /* who and where we are */
+        SCMP_SYS(getpid),
+        SCMP_SYS(gettid),
+        SCMP_SYS(getppid),
+        SCMP_SYS(getuid),
+        SCMP_SYS(geteuid),
+        SCMP_SYS(getgid),
+        SCMP_SYS(getegid),
+        SCMP_SYS(uname),
+        SCMP_SYS(sysinfo),
+        SCMP_SYS(getrusage),
+        SCMP_SYS(getrlimit),
+        SCMP_SYS(getrandom),
+        SCMP_SYS(wait4),
+        SCMP_SYS(waitid),
+        /* open descriptors, and files to be read */
+        SCMP_SYS(read),
+        SCMP_SYS(readv),
+        SCMP_SYS(pread64),
+        SCMP_SYS(preadv),
+        SCMP_SYS(write),
+        SCMP_SYS(writev),
+        SCMP_SYS(lseek),
+        SCMP_SYS(close),
+        SCMP_SYS(fstat),
+        SCMP_SYS(newfstatat),
+        SCMP_SYS(stat),
+        SCMP_SYS(lstat),
+        SCMP_SYS(statx),
+        SCMP_SYS(statfs),
+        SCMP_SYS(fstatfs),
+        SCMP_SYS(access),
+        SCMP_SYS(faccessat),
+        SCMP_SYS(faccessat2),
+        SCMP_SYS(readlink),
+        SCMP_SYS(readlinkat),
+        SCMP_SYS(getcwd),
+        SCMP_SYS(getdents64),
+        SCMP_SYS(fadvise64),
+        SCMP_SYS(fcntl),
+        SCMP_SYS(dup),
+        SCMP_SYS(dup3),
+        SCMP_SYS(pipe2),
+        SCMP_SYS(eventfd2),
+        SCMP_SYS(poll),
+        SCMP_SYS(ppoll),
+        SCMP_SYS(select),
+        SCMP_SYS(pselect6),
+        SCMP_SYS(epoll_create1),
+        SCMP_SYS(epoll_ctl),
+        SCMP_SYS(epoll_wait),
+        SCMP_SYS(epoll_pwait),
+        /* connections that came in, the decoders, the service manager */
+        SCMP_SYS(accept),
+        SCMP_SYS(accept4),
+        SCMP_SYS(shutdown),
+        SCMP_SYS(recvfrom),
+        SCMP_SYS(recvmsg),
+        SCMP_SYS(recvmmsg),
+        SCMP_SYS(sendto),
+        SCMP_SYS(sendmsg),
+        SCMP_SYS(sendmmsg),
+        SCMP_SYS(sendfile),
+        SCMP_SYS(getsockopt),
+        SCMP_SYS(setsockopt),
+        SCMP_SYS(getsockname),
+        SCMP_SYS(getpeername),
+    };
+    return allow_all(filter, calls, sizeof calls / sizeof *calls);
+}
+
+/* Calls that are allowed with some arguments only. */
+static int allow_daemon_narrowed(scmp_filter_ctx filter)
+{
+    const scmp_datum_t writing = O_ACCMODE | O_CREAT | O_TRUNC, own = (scmp_datum_t)getpid();
+    const struct {
+        int call;
+        struct scmp_arg_cmp argument;
+    } rules[] = {
+        {SCMP_SYS(open), SCMP_A1(SCMP_CMP_MASKED_EQ, writing, O_RDONLY)},
+        {SCMP_SYS(openat), SCMP_A2(SCMP_CMP_MASKED_EQ, writing, O_RDONLY)},
+        {SCMP_SYS(mmap), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)},
+        {SCMP_SYS(mprotect), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)},
+        {SCMP_SYS(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD)},
+        {SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_EQ, own)},     /* abort */
+        {SCMP_SYS(socket), SCMP_A0(SCMP_CMP_EQ, AF_UNIX)}, /* notify.c; no connect */
+        {SCMP_SYS(prlimit64), SCMP_A2(SCMP_CMP_EQ, 0)},    /* asks only */
+        {SCMP_SYS(prctl), SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME)},
+        {SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, TIOCOUTQ)}, /* connections.c */
+        {SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, FIONREAD)},
+        {SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, FIONBIO)},
+        {SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, TCGETS)}, /* isatty */
+    };
+    int failure = 0;
+    for (size_t i = 0; i < sizeof rules / sizeof *rules && failure == 0; i++)
+        failure = seccomp_rule_add(filter, SCMP_ACT_ALLOW, rules[i].call, 1, rules[i].argument);
+    /* Its flags cannot be seen; the C library falls back to clone. */
+    return failure != 0 ? failure
+                        : seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+}
+
+int sandbox_guard(void)
+{
+    if (SANITIZED)
+        return ENOTSUP;
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+    if (filter == NULL)
+        return ENOMEM;
+    int failure = seccomp_attr_set(filter, SCMP_FLTATR_API_SYSRAWRC, 1);
+    if (failure == 0)
+        failure = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+    if (failure == 0)
+        failure = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a tree, not a list */
+    /* Before Linux 5.16 a filter slows its process down against Spectre 4, which is for code of
+     * strangers; there is none here. */
+    if (failure == 0)
+        failure = seccomp_attr_set(filter, SCMP_FLTATR_CTL_SSB, 1);
+    if (failure == 0)
+        failure = allow_daemon(filter);
+    if (failure == 0)
+        failure = allow_daemon_narrowed(filter);
+    if (failure == 0)
+        failure = seccomp_load(filter);
+    seccomp_release(filter);
+    return -failure;
 }

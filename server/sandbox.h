@@ -32,6 +32,13 @@ bool sandbox_leave_root(void);
 enum error_code sandbox_enter(int fd, size_t max_bytes, struct sandbox_report *report,
                               struct error *err) MUST_CHECK;
 
+/* For the daemon, once it has started: it can no more start programs or processes, trace or signal
+ * others, listen, connect, open files for writing, change files, or make memory executable. Reading
+ * files, threads, and connections that come in go on. For all threads, those to come too; any may
+ * call it. Returns 0, or the errno of seccomp; ENOTSUP in a sanitizer's build, whose run time needs
+ * what is refused. */
+int sandbox_guard(void);
+
 /* Allows this process so many more seconds of CPU time; beyond, the kernel ends it by SIGXCPU. */
 void sandbox_allow_seconds(unsigned seconds);
 

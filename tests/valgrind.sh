@@ -5,7 +5,7 @@ set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 valgrind --quiet --leak-check=full --show-leak-kinds=definite,indirect --error-exitcode=99 \
-    "$1" --decoder inline --weights tests/golden/fixtures/tiny_timm --listen 127.0.0.1:0 \
+    "$1" --decoder inline --seccomp off --weights tests/golden/fixtures/tiny_timm --listen 127.0.0.1:0 \
     --port-file "$work/port" --workers 2 >"$work/log" 2>&1 &
 daemon=$!
 for _ in $(seq 300); do

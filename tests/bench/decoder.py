@@ -35,7 +35,7 @@ def main():
     parser.add_argument("photo", nargs="?", type=Path, default=ROOT / "tests/data/cat.jpg")
     args = parser.parse_args()
     photo = args.photo.read_bytes()
-    options = ["--weights", str(ROOT / "tests/golden/fixtures/tiny_timm"), "--log-level", "warn"]
+    options = ["--weights", str(ROOT / "tests/golden/fixtures/tiny_timm")]
     times = {way: [] for way in WAYS}
     with Daemon(args.senetd, *options, "--decoder", "sandbox") as sandbox, \
             Daemon(args.senetd, *options, "--decoder", "inline") as inline:

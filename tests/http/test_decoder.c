@@ -1,5 +1,6 @@
 /* test_decoder.c - decoders that are stopped or killed under the running daemon: only the image at
- * hand suffers, and the next one is served. Their processes are found by /proc. */
+ * hand suffers, and the next one is served. And what the daemon gave up itself. Their processes are
+ * found by /proc. */
 #include "client.h"
 #include "daemon.h"
 #include "pictures.h"
@@ -151,6 +152,21 @@ static void check_served(const struct daemon *daemon)
     client_free(&answer);
 }
 
+/* Once, for a daemon that has not been asked before. */
+static void reload(const struct daemon *daemon)
+{
+    kill(daemon->pid, SIGHUP);
+    for (int i = 0; i < PATIENCE; i++) {
+        struct answer metrics = client_get(daemon, "/metrics");
+        bool loaded = strstr(metrics.body, "senetd_model_loads_total{outcome=\"loaded\"} 2\n");
+        client_free(&metrics);
+        if (loaded)
+            return;
+        pause_ms(10);
+    }
+    fail_msg("the model was not loaded anew");
+}
+
 struct upload {
     const struct daemon *daemon;
     const struct picture *picture;
@@ -294,15 +310,7 @@ static void only_the_daemon_heeds_signals(void **state)
         kill(decoder, signals[i]);
     }
     check_served(&daemon);
-    kill(daemon.pid, SIGHUP);
-    for (int i = 0; i < PATIENCE; i++) {
-        struct answer metrics = client_get(&daemon, "/metrics");
-        bool loaded = strstr(metrics.body, "senetd_model_loads_total{outcome=\"loaded\"} 2\n");
-        client_free(&metrics);
-        if (loaded)
-            break;
-        pause_ms(10);
-    }
+    reload(&daemon);
     check_served(&daemon);
     assert_int_equal(find_decoder(&daemon, 0), decoder);
     daemon_stop(&daemon);
@@ -351,6 +359,74 @@ static void inline_needs_no_processes(void **state)
     daemon_stop(&daemon);
 }
 
+/* Checks that a line of every thread's status has that value. */
+static void check_threads(pid_t pid, const char *name, const char *value)
+{
+    char path[300], line[256];
+    size_t threads = 0;
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *folder = opendir(path);
+    assert_non_null(folder);
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        snprintf(path, sizeof path, "/proc/%d/task/%s/status", (int)pid, entry->d_name);
+        FILE *file = entry->d_name[0] != '.' ? fopen(path, "r") : NULL;
+        for (; file != NULL && fgets(line, sizeof line, file) != NULL;)
+            if (strncmp(line, name, strlen(name)) == 0) {
+                if (strncmp(line + strlen(name), value, strlen(value)) != 0)
+                    fail_msg("thread %s: %s", entry->d_name, line);
+                threads++;
+            }
+        if (file != NULL)
+            fclose(file);
+    }
+    closedir(folder);
+    assert_true(threads > 1);
+}
+
+static void the_daemon_is_filtered_in_every_thread(void **state)
+{
+    struct daemon daemon;
+    (void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip(); /* sandbox_guard refuses there */
+#endif
+    daemon_start(&daemon, NULL);
+    check_threads(daemon.pid, "Seccomp:\t", "2");
+    check_threads(daemon.pid, "NoNewPrivs:\t", "1");
+    reload(&daemon);
+    check_served(&daemon);
+    check_threads(daemon.pid, "Seccomp:\t", "2"); /* the new model's too */
+    daemon_stop(&daemon);
+    static const char *const off[] = {"--seccomp", "off", NULL};
+    daemon_start(&daemon, off);
+    check_threads(daemon.pid, "Seccomp:\t", "0");
+    daemon_stop(&daemon);
+}
+
+static void root_becomes_the_user_it_is_told(void **state)
+{
+    static const char *const options[] = {"--user", "65534:65534", NULL};
+    static const char *const unknown[] = {
+        "senetd", "--listen", "127.0.0.1:0", "--user", "nobody-of-that-name", NULL};
+    struct daemon daemon;
+    char out[16];
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    daemon_start(&daemon, options);
+    check_threads(daemon.pid, "Uid:\t", "65534\t65534\t65534\t65534");
+    check_threads(daemon.pid, "Gid:\t", "65534\t65534\t65534\t65534");
+    check_threads(daemon.pid, "CapEff:\t", "0000000000000000");
+    check_served(&daemon);
+    reload(&daemon);
+    check_served(&daemon);
+    struct answer metrics = client_get(&daemon, "/metrics");
+    assert_non_null(strstr(metrics.body, "\nprocess_open_fds "));
+    client_free(&metrics);
+    daemon_stop(&daemon);
+    assert_int_equal(daemon_run(unknown, out, sizeof out), 1);
+}
+
 /* For the rest of this program and what it starts. */
 static void forbid_sandboxes(void)
 {
@@ -367,7 +443,10 @@ static void forbid_sandboxes(void)
 
 static void without_seccomp_it_warns_or_refuses(void **state)
 {
-    static const char *const strict[] = {"senetd", "--decoder", "sandbox", NULL};
+    static const char *const strict[] = {"senetd",    "--listen", "127.0.0.1:0",
+                                         "--decoder", "sandbox",  NULL};
+    static const char *const guarded[] = {"senetd",    "--listen", "127.0.0.1:0",
+                                          "--seccomp", "on",       NULL};
     struct daemon daemon;
     char out[16];
     (void)state;
@@ -375,9 +454,11 @@ static void without_seccomp_it_warns_or_refuses(void **state)
     daemon_start(&daemon, NULL);
     daemon_wait_log(&daemon, "without a seccomp filter");
     daemon_wait_log(&daemon, "no seccomp, no Landlock");
+    daemon_wait_log(&daemon, "the daemon's system calls are not filtered");
     check_served(&daemon);
     daemon_stop(&daemon);
     assert_int_equal(daemon_run(strict, out, sizeof out), 1);
+    assert_int_equal(daemon_run(guarded, out, sizeof out), 1);
 }
 
 int main(void)
@@ -391,6 +472,8 @@ int main(void)
         cmocka_unit_test(decoders_die_with_the_daemon),
         cmocka_unit_test(without_its_keeper_the_daemon_ends_with_an_error),
         cmocka_unit_test(inline_needs_no_processes),
+        cmocka_unit_test(the_daemon_is_filtered_in_every_thread),
+        cmocka_unit_test(root_becomes_the_user_it_is_told),
         cmocka_unit_test(without_seccomp_it_warns_or_refuses), /* the last: it cannot be undone */
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
