@@ -28,7 +28,7 @@ def start(args, path="/classify?excitations=none", *options):
     port = free_port()
     return Service("senetd", [
         args.senetd, "--weights", args.weights, "--listen", f"127.0.0.1:{port}", "--admin-listen",
-        "off", "--log-level", "warn", *options], port, path, args.upload)
+        "off", "--log-level", "warn", *args.daemon.split(), *options], port, path, args.upload)
 
 
 def cpu_name():
@@ -181,6 +181,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=8, help="of each measurement")
     parser.add_argument("--reload-seconds", type=int, default=20)
     parser.add_argument("--queue", type=int, default=64, help="of the open loop")
+    parser.add_argument("--daemon", default="", help="its further options, in one word")
     parser.add_argument("--only", choices=("closed", "open", "reload", "end"))
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="nothing but a soak")
     args = parser.parse_args()
