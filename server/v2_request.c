@@ -307,7 +307,7 @@ static enum error_code read_raw(const struct reader *in)
 static enum error_code read_json_size(struct reader *in, const char *text)
 {
     size_t value = 0, i = 0;
-    for (; isdigit((unsigned char)text[i]) && i < 10; i++)
+    for (; i < 10 && isdigit((unsigned char)text[i]); i++)
         value = value * 10 + (size_t)(text[i] - '0');
     if (i == 0 || text[i] != '\0' || value > in->size)
         return error_set(in->err, ERROR_USAGE,
