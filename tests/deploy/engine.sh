@@ -13,6 +13,7 @@ engine_stop() {
     [ -z "$pid" ] || { kill -TERM "$pid" && while kill -0 "$pid" 2>/dev/null; do sleep 0.2; done; }
     umount "$engine/exec/netns/default" 2>/dev/null || true
     ip link delete docker0 2>/dev/null || true
+    [ ! -s "$engine/iptables" ] || iptables-restore <"$engine/iptables"
     rm -rf "$engine"
 }
 
@@ -39,6 +40,7 @@ engine_base() {
 
 engine_start() {
     mkdir -p "$engine"
+    iptables-save >"$engine/iptables"
     trap engine_stop EXIT
     dockerd --data-root "$engine/data" --exec-root "$engine/exec" --pidfile "$engine/dockerd.pid" \
         -H "$DOCKER_HOST" --storage-driver overlay2 --oom-score-adjust 0 \
