@@ -35,20 +35,22 @@ from safetensors.torch import load_file, save_file
 from timm.data import create_transform
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# (share of the time at which the stage ends, image size, batch, crop area of the photo, frozen).
+# (share of the time at which the stage ends, image size, batch, crop area of the photo, frozen,
+# share of the batches that CutMix mixes).
 # The last stages bring objects to about the size in pixels that they have under the served
 # protocol (shorter side 256, crop 224). A frozen stage leaves the stem and layer1 as they are:
 # they settle first, and cost the most time per photo.
 FROM_SCRATCH = [
-    (0.35, 64, 64, (0.25, 1.0), False),
-    (0.65, 96, 64, (0.35, 1.0), False),
-    (0.90, 128, 64, (0.25, 0.9), False),
-    (1.01, 192, 32, (0.35, 1.0), False),
+    (0.35, 64, 64, (0.25, 1.0), False, 0),
+    (0.65, 96, 64, (0.35, 1.0), False, 0),
+    (0.90, 128, 64, (0.25, 0.9), False, 0),
+    (1.01, 192, 32, (0.35, 1.0), False, 0),
 ]
 CONTINUED = [  # with --init
-    (0.30, 96, 64, (0.35, 1.0), False),
-    (0.77, 128, 64, (0.30, 1.0), True),
-    (1.01, 192, 32, (0.25, 1.0), True),
+    (0.25, 96, 64, (0.35, 1.0), False, 0.5),
+    (0.60, 128, 64, (0.30, 1.0), True, 0.5),
+    (0.84, 128, 64, (0.30, 1.0), True, 0),
+    (1.01, 192, 32, (0.25, 1.0), True, 0),
 ]
 PEAK_LR, CONTINUED_PEAK_LR = 3e-3, 1.5e-3
 WEIGHT_DECAY, WARMUP, SMOOTHING = 0.03, 0.04, 0.1
@@ -115,6 +117,19 @@ def to_input(batch):
     return x.contiguous(memory_format=torch.channels_last)
 
 
+def cutmix(x, labels):
+    """CutMix (Yun et al., 2019): a box of each image comes from another one of the batch.
+
+    Returns the other labels and the share of the image that is left."""
+    size = x.shape[-1]
+    side = round(size * math.sqrt(random.random()))
+    top, left = random.randint(0, size - side), random.randint(0, size - side)
+    order = torch.randperm(len(x))
+    box = (..., slice(top, top + side), slice(left, left + side))
+    x[box] = x[order][box]
+    return labels[order], 1 - (side / size) ** 2
+
+
 def load_exported(model, directory):
     tensors = load_file(directory / "model.safetensors")
     model.load_state_dict({name: t.float() for name, t in tensors.items()}, strict=False)
@@ -176,7 +191,7 @@ def train(args):
     plain = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decay, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0}]
     optimizer = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.99), eps=1e-6, fused=True)
-    state = {"spent": 0.0, "step": 0, "seen": 0}
+    state = {"spent": 0.0, "step": 0, "seen": 0, "frozen": False}
     checkpoint = args.work / "checkpoint.pt"
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
@@ -196,10 +211,11 @@ def train(args):
     budget = args.minutes * 60
     saved_at, looked_at, loss_mean = state["spent"], state["spent"], None
     while state["spent"] < budget:
-        end, photos.size, batch, photos.area, frozen = next(
+        end, photos.size, batch, photos.area, frozen, mixed = next(
             s for s in stages if s[0] > state["spent"] / budget
         )
         set_mode(model, frozen)
+        state["frozen"] = frozen
         loader = torch.utils.data.DataLoader(
             photos, batch, shuffle=True, drop_last=True, num_workers=1, prefetch_factor=6
         )
@@ -210,9 +226,16 @@ def train(args):
                 break
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(share, peak)
+            x, others, share_left = to_input(images), labels, 1
+            if random.random() < mixed:
+                others, share_left = cutmix(x, labels)
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
-                logits = model(to_input(images))
-            loss = F.cross_entropy(logits.float(), labels, label_smoothing=SMOOTHING)
+                logits = model(x).float()
+            loss = share_left * F.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
+            if share_left < 1:
+                loss += (1 - share_left) * F.cross_entropy(
+                    logits, others, label_smoothing=SMOOTHING
+                )
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
             optimizer.step()
@@ -244,16 +267,17 @@ def train(args):
 
 
 @torch.no_grad()
-def recalibrate(model, data, photos=1024, batch=64):
-    """BatchNorm statistics anew, on training photos as they are served rather than cropped."""
+def recalibrate(model, data, frozen, photos=2048, batch=64):
+    """BatchNorm statistics anew, on training photos as they are served rather than cropped; but for
+    frozen layers, whose statistics the others were trained with."""
     transform = served_transform()
     paths = sorted((data / "train").glob("*/*"))
     random.Random(1).shuffle(paths)
+    set_mode(model, frozen)
     for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
+        if isinstance(module, torch.nn.BatchNorm2d) and module.training:
             module.reset_running_stats()
             module.momentum = None  # a plain mean over the batches
-    model.train()
     for i in range(0, photos, batch):
         x = torch.stack([transform(Image.open(p).convert("RGB")) for p in paths[i : i + batch]])
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -264,8 +288,9 @@ def recalibrate(model, data, photos=1024, batch=64):
 def export(args):
     classes = classes_of(args.data)
     model = new_model(len(classes))
-    model.load_state_dict(torch.load(args.work / "checkpoint.pt", weights_only=True)["model"])
-    recalibrate(model, args.data)
+    saved = torch.load(args.work / "checkpoint.pt", weights_only=True)
+    model.load_state_dict(saved["model"])
+    recalibrate(model, args.data, saved["state"]["frozen"])
     tensors = {
         name: (t.half() if t.ndim > 1 else t).contiguous()
         for name, t in model.state_dict().items()
