@@ -210,11 +210,14 @@ static double peak(size_t loops)
     enum { SUMS = TILE_1 * REGISTERS > 12 ? 12 : TILE_1 * REGISTERS };
     float bias[LANES] = {0};
     word words[LANES] = {0};
-    sums sum[SUMS];
+    sums start[SUMS], sum[SUMS]; /* sum stays in registers, as nothing takes its address */
     for (size_t s = 0; s < SUMS; s++) {
-        sum[s] = sums_begin(bias);
-        __asm__("" : "+m"(sum[s]));
+        start[s] = sums_begin(bias);
+        __asm__ volatile("" : "+m"(start[s]));
     }
+#pragma GCC unroll 12
+    for (size_t s = 0; s < SUMS; s++)
+        sum[s] = start[s];
     __asm__ volatile("" : : "r"(words) : "memory");
     word value = words[0];
     for (size_t i = 0; i < loops; i++) {
@@ -224,8 +227,11 @@ static double peak(size_t loops)
         for (size_t s = 0; s < SUMS; s++)
             sum[s] = sums_add(sum[s], value, w);
     }
-    for (size_t s = 0; s < SUMS; s++)
-        sums_end(sum[s], bias, 0, false, bias, 0);
+#pragma GCC unroll 12
+    for (size_t s = 0; s < SUMS; s++) {
+        start[s] = sum[s];
+        __asm__ volatile("" : : "m"(start[s])); /* each sum is wanted */
+    }
     return (double)loops * SUMS * SIMD_FLOATS * GROUP;
 }
 
