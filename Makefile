@@ -210,7 +210,7 @@ endif
 
 .PHONY: fuzz run-fuzz
 fuzz: deps tools
-	@$(MAKE) --no-print-directory deps PACKAGES=python3
+	@$(MAKE) --no-print-directory deps PACKAGES="libclang-rt-dev python3"
 	@$(MAKE) --no-print-directory BUILD=fuzz CC=clang CI= run-fuzz
 run-fuzz: $(FUZZERS)
 	@tests/fuzz/run.sh $(O)/tests/fuzz $(SECONDS)
