@@ -18,8 +18,8 @@ DEFAULT_WEIGHTS ?= weights/demo
 # build/ holds the release; other builds keep their own folder below it.
 O := build$(if $(filter-out release,$(BUILD)),/$(BUILD))
 
-PACKAGES := build-essential pkg-config ca-certificates libmicrohttpd-dev libgnutls28-dev libjansson-dev \
-            libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev libseccomp-dev libstb-dev \
+PACKAGES := build-essential pkg-config ca-certificates libmicrohttpd-dev libgnutls28-dev libgmp-dev \
+            libjansson-dev libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev libseccomp-dev libstb-dev \
             libopenblas-pthread-dev nettle-dev libcurl4-openssl-dev libcmocka-dev bash-completion \
             node-d3-axis node-d3-scale node-d3-scale-chromatic node-d3-selection node-d3-shape
 TOOLS := clang clang-format valgrind shellcheck curl
@@ -53,7 +53,7 @@ CFLAGS_ALL = $(BASE_FLAGS) $(FLAGS_$(BUILD)) $(CFLAGS)
 LDFLAGS_ALL = $(LINK_$(BUILD)) $(LDFLAGS)
 LIBS_model = $(shell pkg-config --libs jansson nettle libjpeg libpng libwebp libwebpdemux) \
              -lopenblas -lm -pthread
-LIBS_server = $(shell pkg-config --libs libmicrohttpd gnutls libseccomp zlib)
+LIBS_server = $(shell pkg-config --libs libmicrohttpd gnutls gmp libseccomp zlib)
 LIBS_test = $(shell pkg-config --libs cmocka libcurl zlib)
 
 MODEL := $(patsubst model/%.c,$(O)/model/%.o,$(wildcard model/*.c))
@@ -215,13 +215,14 @@ fuzz: deps tools
 run-fuzz: $(FUZZERS)
 	@tests/fuzz/run.sh $(O)/tests/fuzz $(SECONDS)
 
-# The n-th allocation of a request fails, for every n, or each EVERY-th; see the test.
+# The n-th allocation of a request or a start fails, for every n, or each EVERY-th; see the test.
 EVERY ?= 1
 ALLOC := $(O)/tests/alloc
 $(ALLOC)/failing.so: tests/alloc/failing.c tests/alloc/failing.h Makefile
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(BASE_FLAGS) -O2 -fPIC -fno-builtin -shared -o $@ $<
-$(ALLOC)/check_alloc: $(ALLOC)/check_alloc.o $(patsubst %,$(O)/tests/http/%.o,client daemon pictures) $(LINKED)
+$(ALLOC)/check_alloc: $(patsubst %,$(ALLOC)/%.o,check_alloc trials) \
+                       $(patsubst %,$(O)/tests/http/%.o,client daemon pictures) $(LINKED)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_model) $(LIBS_server) $(LIBS_test)
 
 .PHONY: check-alloc run-check-alloc
@@ -348,7 +349,7 @@ check-static: deps
 	@$(MAKE) --no-print-directory deps PACKAGES="cppcheck clang-tidy"
 	@$(MAKE) --no-print-directory $(UI)/page_etag.h
 	$(CPPCHECK) $(CHECKED)
-	printf '%s\n' $(CHECKED) | xargs -n 4 -P $$(nproc) clang-tidy --quiet
+	printf '%s\n' $(CHECKED) | xargs -n 1 -P $$(nproc) clang-tidy --quiet
 
 clean:
 	rm -rf build

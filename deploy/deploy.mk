@@ -17,9 +17,10 @@ PUBLIC_HEADERS := include/senet.h include/image.h include/calibration.h include/
 $(O)/libsenet.a: $(MODEL)
 	$(Q)rm -f $@ && ar rcs $@ $^
 
+# Never unloaded: jansson keeps its allocator (json_pool.c), OpenBLAS its threads.
 $(O)/libsenet.so.$(SOVERSION): $(MODEL)
 	$(Q)$(CC) $(filter-out -pie,$(LDFLAGS_ALL)) -shared -Wl,-soname,$(@F) -Wl,--no-undefined \
-	    -o $@ $^ $(LIBS_model)
+	    -Wl,-z,nodelete -o $@ $^ $(LIBS_model)
 
 # Always made anew: what it says depends on variables, not on files.
 .PHONY: FORCE

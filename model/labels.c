@@ -17,6 +17,12 @@ __asm__(".section .rodata\n"
 extern const char imagenet_begin[] __asm__("senetd_imagenet_begin");
 extern const char imagenet_end[] __asm__("senetd_imagenet_end");
 
+/* What was called after errno = 0 failed: the file is to blame, unless memory lacked. */
+static enum error_code blame(enum error_code code)
+{
+    return errno == ENOMEM ? ERROR_MEMORY : code;
+}
+
 /* A jansson string refuses what is not UTF-8. */
 static bool is_utf8(const char *text)
 {
@@ -46,9 +52,12 @@ static enum error_code split(const char *name, size_t classes, struct labels *la
         if (end && line[end - 1] == '\r')
             line[end - 1] = 0;
         labels->names[i] = tab ? tab + 1 : line;
-        if (!*labels->names[i] || !is_utf8(labels->names[i]))
-            return error_set(err, ERROR_WEIGHTS, "%s: line %zu: label is %s", name, i + 1,
-                             *labels->names[i] ? "not UTF-8" : "empty");
+        if (!*labels->names[i])
+            return error_set(err, ERROR_WEIGHTS, "%s: line %zu: label is empty", name, i + 1);
+        errno = 0;
+        if (!is_utf8(labels->names[i]))
+            return error_set(err, blame(ERROR_WEIGHTS), "%s: line %zu: %s", name, i + 1,
+                             errno == ENOMEM ? "out of memory" : "label is not UTF-8");
     }
     labels->count = lines;
     return ERROR_NONE;
@@ -71,15 +80,18 @@ enum error_code labels_read(const char *path, size_t classes, struct labels *out
 {
     FILE *file = fopen(path, "rbe");
     if (!file)
-        return error_set(err, ERROR_IO, "%s: cannot open: %s", path, strerror(errno));
+        return error_set(err, blame(ERROR_IO), "%s: cannot open: %s", path, strerror(errno));
     char *text = NULL;
     size_t capacity = 0;
+    errno = 0;
     ssize_t length = getdelim(&text, &capacity, 0, file); /* the whole file, or up to a NUL */
     bool whole = feof(file) && length <= (ssize_t)LABELS_MAX_BYTES;
+    enum error_code fault = blame(ERROR_WEIGHTS);
     fclose(file);
     if (!whole) {
         free(text);
-        return error_set(err, ERROR_WEIGHTS, "%s: not a text file of labels", path);
+        return error_set(err, fault, "%s: %s", path,
+                         fault == ERROR_MEMORY ? "out of memory" : "not a text file of labels");
     }
     if (length < 0) { /* empty */
         free(text);

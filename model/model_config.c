@@ -1,9 +1,9 @@
 /* model_config.c - see model_config.h. */
 #include "model_config.h"
-#include <errno.h>
-#include <jansson.h>
+#include "json_pool.h"
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SIDE_MIN 32
@@ -134,16 +134,10 @@ static enum error_code read_root(const char *path, const json_t *root, struct mo
 
 enum error_code model_config_read(const char *path, struct model_config *config, struct error *err)
 {
-    FILE *file = fopen(path, "rbe");
-    if (!file)
-        return error_set(err, ERROR_IO, "%s: cannot open: %s", path, strerror(errno));
-    json_error_t fault;
-    json_t *root = json_loadf(file, JSON_REJECT_DUPLICATES, &fault);
-    fclose(file);
-    if (!root)
-        return error_set(err, ERROR_WEIGHTS, "%s: line %d: not valid JSON: %s", path, fault.line,
-                         fault.text);
+    const json_t *root;
+    void *memory;
+    TRY(json_pool_read(path, ERROR_WEIGHTS, &root, &memory, err));
     enum error_code code = read_root(path, root, config, err);
-    json_decref(root);
+    free(memory);
     return code;
 }

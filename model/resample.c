@@ -112,7 +112,7 @@ static enum error_code axis_new(const struct filter *filter, size_t from, size_t
     axis.begin = malloc(count * sizeof *axis.begin);
     axis.length = malloc(count * sizeof *axis.length);
     axis.weights = malloc(count * taps * sizeof *axis.weights);
-    double *scratch = malloc(taps * sizeof *scratch);
+    double *scratch = calloc(taps, sizeof *scratch);
     if (!axis.begin || !axis.length || !axis.weights || !scratch) {
         axis_free(&axis);
         free(scratch);

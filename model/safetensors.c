@@ -7,26 +7,29 @@
  * or hole, as the format demands.
  */
 #include "safetensors.h"
+#include "json_pool.h"
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <jansson.h>
+#include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define HEADER_MAX_BYTES 100000000u /* the reference implementation's limit */
+#define HEADER_MAX_BYTES (16u << 20) /* more than as many tensors need */
 #define TENSORS_MAX      100000u
 
 struct safetensors {
     const uint8_t *bytes;
     size_t size;
     bool mapped; /* bytes is ours to unmap */
-    json_t *header;
+    const json_t *header;
+    void *header_memory;
     struct tensor *tensors; /* [count], by name */
     size_t count;
 };
@@ -159,7 +162,7 @@ static enum error_code read_entries(struct safetensors *file, const char *path, 
         return error_set(err, ERROR_MEMORY, "%s: out of memory", path);
     const char *name;
     json_t *entry;
-    json_object_foreach(file->header, name, entry)
+    json_object_foreach((json_t *)(uintptr_t)file->header, name, entry)
     {
         if (strcmp(name, "__metadata__") == 0)
             continue;
@@ -188,12 +191,10 @@ static enum error_code read_header(struct safetensors *file, const char *path, s
                          " bytes, the file has %zu after its length "
                          "field (not a safetensors file, or truncated)",
                          path, length, file->size - 8);
-    json_error_t fault;
-    file->header =
-        json_loadb((const char *)file->bytes + 8, (size_t)length, JSON_REJECT_DUPLICATES, &fault);
-    if (!file->header)
-        return error_set(err, ERROR_WEIGHTS, "%s: the header is not valid JSON: %s (byte %d)", path,
-                         fault.text, fault.position);
+    char what[PATH_MAX + 32];
+    snprintf(what, sizeof what, "%s: the header", path);
+    TRY(json_pool_parse(what, (const char *)file->bytes + 8, (size_t)length, ERROR_WEIGHTS,
+                        &file->header, &file->header_memory, err));
     if (!json_is_object(file->header))
         return error_set(err, ERROR_WEIGHTS, "%s: the header is not a JSON object", path);
     size_t start = 8 + (size_t)length;
@@ -278,7 +279,7 @@ void safetensors_close(struct safetensors *file)
 {
     if (!file)
         return;
-    json_decref(file->header);
+    free(file->header_memory);
     free(file->tensors);
     if (file->mapped)
         munmap((void *)(uintptr_t)file->bytes, file->size);

@@ -10,6 +10,7 @@
 #include "safetensors.h"
 #include "senet_model.h"
 #include <assert.h>
+#include <limits.h>
 #include <math.h>
 #include <nettle/sha2.h>
 #include <stdio.h>
@@ -63,13 +64,15 @@ static void hash(const struct safetensors *file, char out[65])
 /* "weights/demo/" -> "demo", "x/model.safetensors" -> "model" */
 static void name_model(const char *path, char *out, size_t size)
 {
-    char *resolved = realpath(path, NULL);
-    const char *whole = resolved ? resolved : path, *slash = strrchr(whole, '/');
-    snprintf(out, size, "%s", slash ? slash + 1 : whole);
+    char resolved[PATH_MAX];
+    const char *whole = realpath(path, resolved) ? resolved : path, *slash = strrchr(whole, '/');
+    const char *name = slash ? slash + 1 : whole;
+    size_t length = strnlen(name, size - 1);
+    memcpy(out, name, length);
+    out[length] = 0;
     char *dot = strrchr(out, '.');
     if (dot && strcmp(dot, ".safetensors") == 0)
         *dot = 0;
-    free(resolved);
 }
 
 /* The name its authors would give it: seresnet50, seresnext101_32x4d, ... */

@@ -17,11 +17,12 @@ size_t tensors_bytes(const struct tensors_item *item)
 
 static json_t *entry(const struct tensors_item *item, size_t begin)
 {
+    size_t end = begin + tensors_bytes(item);
     json_t *shape = json_array();
     for (size_t i = 0; i < item->rank; i++)
         json_array_append_new(shape, json_integer((json_int_t)item->shape[i]));
     return json_pack("{s:s, s:o, s:[I,I]}", "dtype", item->dtype, "shape", shape, "data_offsets",
-                     (json_int_t)begin, (json_int_t)(begin + tensors_bytes(item)));
+                     (json_int_t)begin, (json_int_t)end);
 }
 
 static char *write_json(const struct tensors_item *items, size_t count,

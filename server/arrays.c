@@ -53,6 +53,7 @@ static void put_integer(struct writer *w, uint64_t value, size_t bytes)
 /* The head of an npy file; returns its size, a multiple of NPY_ALIGNMENT. */
 static size_t npy_head(const struct tensors_item *item, char out[NPY_HEAD_BYTES])
 {
+    static const char magic[8] = {'\x93', 'N', 'U', 'M', 'P', 'Y', 1, 0}; /* version 1.0 */
     char shape[96] = "";
     for (size_t i = 0, used = 0; i < item->rank; i++)
         used += (size_t)snprintf(shape + used, sizeof shape - used, "%zu,%s", item->shape[i],
@@ -63,7 +64,7 @@ static size_t npy_head(const struct tensors_item *item, char out[NPY_HEAD_BYTES]
     size_t size = (used + NPY_ALIGNMENT - 1) / NPY_ALIGNMENT * NPY_ALIGNMENT;
     memset(out + used - 1, ' ', size - used);
     out[size - 1] = '\n';
-    memcpy(out, "\x93NUMPY\1\0", 8);
+    memcpy(out, magic, sizeof magic);
     out[8] = (char)((size - 10) & 255);
     out[9] = (char)((size - 10) >> 8);
     return size;

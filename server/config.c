@@ -4,10 +4,9 @@
  * later ones: so the command line is searched for --config first.
  */
 #include "config.h"
+#include "json_pool.h"
 #include "options.h"
 
-#include <errno.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,22 +87,15 @@ static enum error_code read_member(const char *path, const char *key, const json
 
 static enum error_code read_file(const char *path, struct config *out, struct error *err)
 {
-    json_error_t fault;
     const char *key;
+    const json_t *root;
     json_t *value;
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
-        return error_set(err, ERROR_IO, "cannot open the configuration '%s': %s", path,
-                         strerror(errno));
-    out->document = json_loadf(file, JSON_REJECT_DUPLICATES, &fault);
-    fclose(file);
-    if (out->document == NULL)
-        return error_set(err, ERROR_USAGE, "%s, line %d, column %d: %s", path, fault.line,
-                         fault.column, fault.text);
-    if (!json_is_object(out->document))
+    TRY(json_pool_read(path, ERROR_USAGE, &root, &out->document, err));
+    if (!json_is_object(root))
         return error_set(err, ERROR_USAGE, "%s holds %s, expected an object of options", path,
-                         type_name(out->document));
-    json_object_foreach(out->document, key, value) TRY(read_member(path, key, value, out, err));
+                         type_name(root));
+    json_object_foreach((json_t *)(uintptr_t)root, key, value)
+        TRY(read_member(path, key, value, out, err));
     return ERROR_NONE;
 }
 
@@ -292,7 +284,7 @@ enum error_code config_parse(int argc, char **argv, struct config *out, struct e
 
 void config_free(struct config *config)
 {
-    json_decref(config->document);
+    free(config->document);
     config->document = NULL;
 }
 

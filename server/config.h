@@ -155,7 +155,7 @@ struct config {
 #undef CONFIG_SIZE
 #undef CONFIG_CHOICE
     enum config_source sources[CONFIG_OPTION_COUNT];
-    struct json_t *document; /* the file, which texts point into; owned */
+    void *document; /* memory of the file, which texts point into; owned */
 };
 
 /* Fills *out from all sources. Texts point into argv, the environment and out->document; *out is

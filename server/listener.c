@@ -57,7 +57,7 @@ static int bind_to(const struct addrinfo *address, bool all)
 
 static enum error_code name_socket(struct listener *out, struct error *err)
 {
-    struct sockaddr_storage bound;
+    struct sockaddr_storage bound = {0};
     socklen_t size = sizeof bound;
     char host[64], port[8];
     if (getsockname(out->fd, (struct sockaddr *)&bound, &size) != 0 ||

@@ -103,21 +103,29 @@ static void free_model(struct model *model)
     free(model);
 }
 
-/* Optional: a model without it serves all but what is relative to it. */
-static void read_reference(const struct config *config, struct model *model)
+/* Optional: a model without it serves all but what is relative to it. Only for lack of memory the
+ * model is not loaded, as it may be there the next time. */
+static enum error_code read_reference(const struct config *config, struct model *model,
+                                      struct error *err)
 {
     char path[4200];
-    struct error err = {0};
+    struct error fault = {0};
     reference_path(config->weights, path, sizeof path);
     if (access(path, F_OK) != 0) {
         error_set(&model->no_reference, ERROR_NOT_FOUND,
                   "the model has no reference statistics (" REFERENCE_FILE
                   "); senetd profile makes them");
-    } else if (reference_read(path, model->senet, &model->reference, &err) != ERROR_NONE) {
+        return ERROR_NONE;
+    }
+    enum error_code code = reference_read(path, model->senet, &model->reference, &fault);
+    if (code == ERROR_MEMORY)
+        return error_set(err, code, "%s", fault.message);
+    if (code != ERROR_NONE) {
         error_set(&model->no_reference, ERROR_NOT_FOUND,
                   "the model's reference statistics (" REFERENCE_FILE ") do not fit it");
-        log_warn("reference", "'%s' is not used: %s", path, err.message);
+        log_warn("reference", "'%s' is not used: %s", path, fault.message);
     }
+    return ERROR_NONE;
 }
 
 static enum error_code make_model(const struct models *models, struct model **out,
@@ -136,11 +144,12 @@ static enum error_code make_model(const struct models *models, struct model **ou
         code = batch_start(model->senet, &options, &model->batch, err);
     if (code == ERROR_NONE)
         code = attention_new(senet_info(model->senet)->excitation_floats, &model->attention, err);
+    if (code == ERROR_NONE)
+        code = read_reference(config, model, err);
     if (code != ERROR_NONE) {
         free_model(model);
         return code;
     }
-    read_reference(config, model);
     model->references = 1;
     *out = model;
     return ERROR_NONE;

@@ -77,20 +77,10 @@ static bool parse_size(const char *text, size_t unit, size_t *out)
             return false;
         value = value * 10 + digit;
     }
-    int powers = 0;
-    switch (*text) {
-    case 'g':
-    case 'G':
-        powers++; /* fall through */
-    case 'm':
-    case 'M':
-        powers++; /* fall through */
-    case 'k':
-    case 'K':
-        powers++;
-        text++;
-    }
-    for (; powers > 0; powers--) {
+    static const char suffixes[] = "kmg";
+    const char *suffix = *text != '\0' ? strchr(suffixes, tolower((unsigned char)*text)) : NULL;
+    text += suffix != NULL;
+    for (; suffix != NULL && suffix >= suffixes; suffix--) {
         if (value > SIZE_MAX / unit)
             return false;
         value *= unit;

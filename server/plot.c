@@ -324,8 +324,9 @@ static void draw_panel(struct writer *w, const struct roles *roles, const size_t
 {
     const struct senet_block *block = senet_block(roles->senet, layer);
     size_t step = (block->channels + MOST_POINTS - 1) / MOST_POINTS;
-    double x = PANEL_LEFT + (double)(place % PANEL_COLUMNS * PANEL_STEP_X);
-    double y = 60 + (double)(place / PANEL_COLUMNS * PANEL_STEP_Y);
+    size_t row = place / PANEL_COLUMNS, column = place % PANEL_COLUMNS;
+    double x = PANEL_LEFT + (double)(column * PANEL_STEP_X);
+    double y = 60 + (double)(row * PANEL_STEP_Y);
     double *mean = calloc(2 * block->channels, sizeof *mean);
     if (mean == NULL) {
         w->failed = true;
@@ -357,16 +358,18 @@ static void draw_roles(struct writer *w, const struct roles *roles)
     qsort(classes, class_count, sizeof *classes, by_number);
     if (class_count > MOST_CURVES)
         class_count = MOST_CURVES;
-    double width = 2 * PANEL_STEP_X, legend = 60 + (double)((panels + 1) / 2 * PANEL_STEP_Y) - 20;
+    size_t rows = (panels + 1) / 2, legend_rows = (class_count + 3) / 4;
+    double width = 2 * PANEL_STEP_X, legend = 40 + (double)(rows * PANEL_STEP_Y);
     char title[96];
-    open_svg(w, width, legend + 20 * (double)((class_count + 3) / 4) + 10,
+    open_svg(w, width, legend + 20 * (double)legend_rows + 10,
              "Mean gates of each class at chosen blocks", roles->senet);
     snprintf(title, sizeof title, "Mean gate of each class over %zu photos", roles->images);
     text_at(w, PANEL_LEFT, 24, "start", title);
     for (size_t i = 0; i < panels; i++)
         draw_panel(w, roles, classes, class_count, layers[i], i);
     for (size_t i = 0; i < class_count; i++) {
-        double x = PANEL_LEFT + 210 * (double)(i % 4), y = legend + 20 * (double)(i / 4);
+        size_t row = i / 4;
+        double x = PANEL_LEFT + 210 * (double)(i % 4), y = legend + 20 * (double)row;
         writer_text(w, "<path ");
         set_stroke(w, i);
         writer_format(w, " stroke-width=\"2\" d=\"M%g %gh28\"/>\n", x, y);

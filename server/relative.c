@@ -45,8 +45,9 @@ double relative_drift(const struct reference *reference, const struct senet_bloc
                       struct attention *attention)
 {
     double *mean = calloc(block->channels, sizeof *mean), squares = 0;
-    double variance =
-        mean != NULL ? attention_recent(attention, block->offset, block->channels, mean) : 0;
+    if (mean == NULL)
+        return -1;
+    double variance = attention_recent(attention, block->offset, block->channels, mean);
     for (size_t i = 0; i < block->channels && variance > 0; i++) {
         size_t gate = block->offset + i;
         double std = (double)reference->std[gate] / relative_scale(reference, gate);

@@ -1,42 +1,55 @@
 /* tls.c - see tls.h.
  *
- * The certificate is kept as the bytes of its files, once they were tried, and parsed anew for each
- * handshake: GnuTLS then owns the parsed form and frees it, so that a reload has nobody to wait
- * for. Parsing costs little beside the handshake's signature.
+ * Certificate and key are parsed once, when they are loaded, and handed to each handshake: parsing
+ * takes many allocations, and the library below GnuTLS that does it (libtasn1 4.19) crashes where
+ * one fails. A session points to what it was given for as long as it lives, so those that were
+ * replaced are kept to the end: some kilobytes for each new certificate.
  */
 #include "tls.h"
+#include "bignum_memory.h"
 #include "log.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <gnutls/abstract.h>
+#include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#define MOST_BYTES 262144 /* of a file */
-#define MOST_CHAIN 16     /* certificates in it */
+#define MOST_BYTES   262144 /* of a file */
+#define MOST_CHAIN   16     /* certificates in it */
+#define DIGEST_BYTES 32
 
-struct pair {
-    gnutls_datum_t certificate, key; /* PEM; owned, data is NULL where there is none */
+struct pem {
+    gnutls_datum_t certificate, key; /* owned; data is NULL where there is none */
 };
 
-static struct pair present;
+struct pair {
+    struct pair *older;
+    gnutls_pcert_st chain[MOST_CHAIN];
+    unsigned count;
+    gnutls_privkey_t key;
+    uint8_t digests[2 * DIGEST_BYTES]; /* of the files: unchanged ones are not parsed again */
+};
+
+static struct pair *present;                              /* the newest; a list */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* guards it */
 
-static void wipe(struct pair *pair)
+static void wipe(struct pem *pem)
 {
-    if (pair->key.data != NULL)
-        explicit_bzero(pair->key.data, pair->key.size);
-    free(pair->key.data);
-    free(pair->certificate.data);
-    *pair = (struct pair){0};
+    if (pem->key.data != NULL)
+        explicit_bzero(pem->key.data, pem->key.size);
+    free(pem->key.data);
+    free(pem->certificate.data);
+    *pem = (struct pem){0};
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -152,14 +165,14 @@ static enum error_code check_key(const gnutls_datum_t *pem, const char *path, st
     return code < 0 ? gnutls_fault(err, "no unencrypted key in PEM in", path, code) : ERROR_NONE;
 }
 
-static enum error_code check_match(const struct pair *pair, const char *certificate,
-                                   const char *key, struct error *err)
+static enum error_code check_match(const struct pem *pem, const char *certificate, const char *key,
+                                   struct error *err)
 {
     gnutls_certificate_credentials_t credentials;
     int code = gnutls_certificate_allocate_credentials(&credentials);
     if (code < 0)
         return gnutls_fault(err, "no memory for the certificate", certificate, code);
-    code = gnutls_certificate_set_x509_key_mem2(credentials, &pair->certificate, &pair->key,
+    code = gnutls_certificate_set_x509_key_mem2(credentials, &pem->certificate, &pem->key,
                                                 GNUTLS_X509_FMT_PEM, NULL, 0);
     gnutls_certificate_free_credentials(credentials);
     if (code >= 0)
@@ -168,78 +181,119 @@ static enum error_code check_match(const struct pair *pair, const char *certific
                      certificate, gnutls_strerror(code));
 }
 
+/* ---- keeping --------------------------------------------------------------------------------- */
+
+static void pair_free(struct pair *pair)
+{
+    for (unsigned i = 0; pair != NULL && i < pair->count; i++)
+        gnutls_pcert_deinit(&pair->chain[i]);
+    if (pair != NULL)
+        gnutls_privkey_deinit(pair->key);
+    free(pair);
+}
+
+static int parse(const struct pem *pem, struct pair *pair)
+{
+    unsigned count = MOST_CHAIN;
+    int code = gnutls_privkey_init(&pair->key);
+    if (code >= 0)
+        code = gnutls_privkey_import_x509_raw(pair->key, &pem->key, GNUTLS_X509_FMT_PEM, NULL, 0);
+    if (code >= 0)
+        code = gnutls_pcert_list_import_x509_raw(pair->chain, &count, &pem->certificate,
+                                                 GNUTLS_X509_FMT_PEM, 0);
+    pair->count = code >= 0 ? count : 0;
+    return code;
+}
+
+static int digest(const struct pem *pem, uint8_t out[2 * DIGEST_BYTES])
+{
+    int code =
+        gnutls_hash_fast(GNUTLS_DIG_SHA256, pem->certificate.data, pem->certificate.size, out);
+    return code < 0 ? code
+                    : gnutls_hash_fast(GNUTLS_DIG_SHA256, pem->key.data, pem->key.size,
+                                       out + DIGEST_BYTES);
+}
+
+static enum error_code keep(const struct pem *pem, const uint8_t *digests, const char *certificate,
+                            struct error *err)
+{
+    struct pair *pair = calloc(1, sizeof *pair);
+    int code = pair != NULL ? parse(pem, pair) : GNUTLS_E_MEMORY_ERROR;
+    if (code < 0) {
+        pair_free(pair);
+        return gnutls_fault(err, "cannot keep", certificate, code);
+    }
+    memcpy(pair->digests, digests, sizeof pair->digests);
+    pthread_mutex_lock(&mutex);
+    pair->older = present;
+    present = pair;
+    pthread_mutex_unlock(&mutex);
+    return ERROR_NONE;
+}
+
+static bool is_present(const uint8_t *digests)
+{
+    pthread_mutex_lock(&mutex);
+    bool same = present != NULL && memcmp(present->digests, digests, sizeof present->digests) == 0;
+    pthread_mutex_unlock(&mutex);
+    return same;
+}
+
+static enum error_code take(const struct pem *pem, const char *certificate, const char *key,
+                            struct error *err)
+{
+    uint8_t digests[2 * DIGEST_BYTES];
+    int code = digest(pem, digests);
+    if (code < 0)
+        return gnutls_fault(err, "cannot compare", certificate, code);
+    if (is_present(digests))
+        return ERROR_NONE;
+    TRY(check_key(&pem->key, key, err));
+    TRY(check_certificate(&pem->certificate, certificate, err));
+    TRY(check_match(pem, certificate, key, err));
+    return keep(pem, digests, certificate, err);
+}
+
 enum error_code tls_load(const char *certificate, const char *key, struct error *err)
 {
-    struct pair pair = {0};
+    struct pem pem = {0};
+    bignum_memory_reserve();
     if (certificate == NULL || key == NULL)
         return error_set(err, ERROR_USAGE, "--tls-cert and --tls-key go together");
-    enum error_code code = read_file(certificate, false, &pair.certificate, err);
+    enum error_code code = read_file(certificate, false, &pem.certificate, err);
     if (code == ERROR_NONE)
-        code = read_file(key, true, &pair.key, err);
+        code = read_file(key, true, &pem.key, err);
     if (code == ERROR_NONE)
-        code = check_key(&pair.key, key, err);
-    if (code == ERROR_NONE)
-        code = check_certificate(&pair.certificate, certificate, err);
-    if (code == ERROR_NONE)
-        code = check_match(&pair, certificate, key, err);
-    if (code == ERROR_NONE) {
-        pthread_mutex_lock(&mutex);
-        struct pair old = present;
-        present = pair;
-        pair = old;
-        pthread_mutex_unlock(&mutex);
-    }
-    wipe(&pair);
+        code = take(&pem, certificate, key, err);
+    wipe(&pem);
     return code;
 }
 
 void tls_unload(void)
 {
-    wipe(&present);
+    while (present != NULL) {
+        struct pair *pair = present;
+        present = pair->older;
+        pair_free(pair);
+    }
 }
 
-/* ---- handing out ----------------------------------------------------------------------------- */
-
-static void forget(gnutls_pcert_st *chain, unsigned count, gnutls_privkey_t key)
-{
-    for (unsigned i = 0; i < count; i++)
-        gnutls_pcert_deinit(&chain[i]);
-    gnutls_free(chain);
-    gnutls_privkey_deinit(key);
-}
-
-/* In GnuTLS's handshake, on the HTTP thread. What it gets is its own to free. */
+/* In GnuTLS's handshake, on the HTTP thread. */
 static int retrieve(gnutls_session_t session, const struct gnutls_cert_retr_st *info,
                     gnutls_pcert_st **chain, unsigned *count, gnutls_ocsp_data_st **ocsp,
                     unsigned *ocsp_count, gnutls_privkey_t *key, unsigned *flags)
 {
     (void)session;
     (void)info;
-    gnutls_pcert_st *parsed = gnutls_calloc(MOST_CHAIN, sizeof *parsed);
-    gnutls_privkey_t fresh = NULL;
-    unsigned found = MOST_CHAIN;
-    if (parsed == NULL || gnutls_privkey_init(&fresh) < 0) {
-        gnutls_free(parsed);
-        return -1;
-    }
     pthread_mutex_lock(&mutex);
-    int code = gnutls_pcert_list_import_x509_raw(parsed, &found, &present.certificate,
-                                                 GNUTLS_X509_FMT_PEM, 0);
-    if (code < 0)
-        found = 0;
-    else
-        code = gnutls_privkey_import_x509_raw(fresh, &present.key, GNUTLS_X509_FMT_PEM, NULL, 0);
+    struct pair *pair = present;
     pthread_mutex_unlock(&mutex);
-    if (code < 0) {
-        forget(parsed, found, fresh);
-        return -1;
-    }
-    *chain = parsed;
-    *count = found;
-    *key = fresh;
+    *chain = pair->chain;
+    *count = pair->count;
+    *key = pair->key;
     *ocsp = NULL;
     *ocsp_count = 0;
-    *flags = GNUTLS_CERT_RETR_DEINIT_ALL;
+    *flags = 0; /* it stays ours */
     return 0;
 }
 

@@ -3,13 +3,16 @@
 #include "upload.h"
 #include "base64.h"
 #include "envelope.h"
+#include "json_pool.h"
 #include "multipart.h"
 
-#include <jansson.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+#define FILENAME_BYTES 4096 /* as JSON */
 
 static enum error_code no_memory(struct error *err)
 {
@@ -123,12 +126,15 @@ static enum error_code decode_base64(const struct envelope_image *in, size_t num
 static enum error_code decode_filename(const struct envelope_image *in, size_t number,
                                        struct upload_image *image, struct error *err)
 {
-    json_error_t fault;
-    json_t *name = json_loadb(in->filename, in->filename_size, JSON_DECODE_ANY, &fault);
-    if (name == NULL)
-        return error_set(err, ERROR_USAGE, "image %zu: filename: %s", number, fault.text);
+    const json_t *name;
+    void *memory;
+    char what[64];
+    snprintf(what, sizeof what, "image %zu: filename", number);
+    if (in->filename_size > FILENAME_BYTES)
+        return error_set(err, ERROR_TOO_LARGE, "%s has more than %d bytes", what, FILENAME_BYTES);
+    TRY(json_pool_parse(what, in->filename, in->filename_size, ERROR_USAGE, &name, &memory, err));
     enum error_code code = set_filename(image, json_string_value(name), err);
-    json_decref(name);
+    free(memory);
     return code;
 }
 

@@ -4,12 +4,13 @@
  * is loaded are refused and not ignored: the model would not be what the client thinks it is.
  */
 #include "v2_repository.h"
+#include "json_pool.h"
 #include "reply.h"
 #include "routes.h"
 #include "v2_model.h"
 
-#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PREFIX       "/v2/repository/models/"
@@ -25,49 +26,48 @@ static unsigned ok(struct exchange *exchange)
 
 /* ---- the body -------------------------------------------------------------------------------- */
 
-/* *root: an object, or NULL where the body is empty. */
-static enum error_code read_body(const struct exchange *exchange, json_t **root, struct error *err)
+/* *root: the body, NULL where it is empty; it lives in *memory, which the caller frees. */
+static enum error_code read_body(const struct exchange *exchange, const json_t **root,
+                                 void **memory, struct error *err)
 {
-    json_error_t fault;
+    const struct body *body = &exchange->body;
     *root = NULL;
-    if (exchange->body.size == 0)
+    *memory = NULL;
+    if (body->size == 0)
         return ERROR_NONE;
-    if (exchange->body.size > MOST_BODY)
+    if (body->size > MOST_BODY)
         return error_set(err, ERROR_TOO_LARGE, "the request has more than %zu bytes of JSON",
                          MOST_BODY);
-    *root = json_loadb((const char *)exchange->body.bytes, exchange->body.size,
-                       JSON_REJECT_DUPLICATES, &fault);
-    if (*root == NULL)
-        return error_set(err, ERROR_USAGE, "the request is not JSON: %s", fault.text);
-    if (json_is_object(*root))
-        return ERROR_NONE;
-    json_decref(*root);
-    *root = NULL;
-    return error_set(err, ERROR_USAGE, "the request is not a JSON object");
+    TRY(json_pool_parse("the request", (const char *)body->bytes, body->size, ERROR_USAGE, root,
+                        memory, err));
+    return json_is_object(*root) ? ERROR_NONE
+                                 : error_set(err, ERROR_USAGE, "the request is not a JSON object");
 }
 
 /* Refuses parameters but the one that may be there; NULL for none. */
 static enum error_code check_parameters(const struct exchange *exchange, const char *allowed,
                                         struct error *err)
 {
-    json_t *root, *value;
+    const json_t *root;
+    json_t *value;
     const char *name;
-    TRY(read_body(exchange, &root, err));
-    json_t *parameters = json_object_get(root, "parameters");
+    void *memory;
+    enum error_code code = read_body(exchange, &root, &memory, err);
+    json_t *parameters = code == ERROR_NONE ? json_object_get(root, "parameters") : NULL;
     if (parameters != NULL && !json_is_object(parameters))
-        error_set(err, ERROR_USAGE, "\"parameters\" is not an object");
+        code = error_set(err, ERROR_USAGE, "\"parameters\" is not an object");
     json_object_foreach(parameters, name, value)
     {
         if (allowed == NULL || strcmp(name, allowed) != 0)
-            error_set(err, ERROR_USAGE,
-                      "parameter \"%.64s\" is not supported; the model is loaded from --weights as "
-                      "it is there",
-                      name);
+            code = error_set(err, ERROR_USAGE,
+                             "parameter \"%.64s\" is not supported; the model is loaded from "
+                             "--weights as it is there",
+                             name);
         else if (!json_is_boolean(value))
-            error_set(err, ERROR_USAGE, "parameter \"%s\" is not true or false", name);
+            code = error_set(err, ERROR_USAGE, "parameter \"%s\" is not true or false", name);
     }
-    json_decref(root);
-    return err->code;
+    free(memory);
+    return code;
 }
 
 /* ---- the index ------------------------------------------------------------------------------- */
@@ -94,16 +94,18 @@ unsigned v2_repository_index(struct exchange *exchange)
     const struct models_last last = models_last(exchange->service->models);
     enum service_state state = service_state(exchange->service);
     struct error err = {0};
-    json_t *root;
+    const json_t *root;
+    void *memory = NULL;
+    bool only_ready = false;
     if (state == SERVICE_LOADING)
         exchange_no_model(exchange, &err);
-    if (err.code != ERROR_NONE || read_body(exchange, &root, &err) != ERROR_NONE)
-        return routes_problem(exchange, &err);
-    const json_t *ready = json_object_get(root, "ready");
-    bool only_ready = json_is_true(ready);
-    if (ready != NULL && !json_is_boolean(ready))
-        error_set(&err, ERROR_USAGE, "\"ready\" is not true or false");
-    json_decref(root);
+    else if (read_body(exchange, &root, &memory, &err) == ERROR_NONE) {
+        const json_t *ready = json_object_get(root, "ready");
+        only_ready = json_is_true(ready);
+        if (ready != NULL && !json_is_boolean(ready))
+            error_set(&err, ERROR_USAGE, "\"ready\" is not true or false");
+    }
+    free(memory);
     if (err.code != ERROR_NONE)
         return routes_problem(exchange, &err);
     writer_open(&exchange->out, '[');

@@ -96,6 +96,7 @@ static enum error_code reserve_outputs(const struct reader *in)
 {
     size_t most = v2_model_outputs(&in->out->model);
     in->out->wanted = calloc(most, sizeof *in->out->wanted);
+    in->out->wanted_count = 0;
     return in->out->wanted == NULL
                ? error_set(in->err, ERROR_MEMORY, "no memory for the list of outputs")
                : ERROR_NONE;
@@ -270,8 +271,8 @@ static enum error_code read_document(struct reader *in)
     bool binary = false;
     TRY(v2_scan_text((const char *)in->body, in->json_bytes, &in->scan, in->err));
     const struct writer *rest = &in->scan.rest;
-    TRY(json_pool_parse(rest->bytes != NULL ? rest->bytes : "", rest->size, &in->out->root,
-                        &in->out->memory, in->err));
+    TRY(json_pool_parse("the request", rest->bytes != NULL ? rest->bytes : "", rest->size,
+                        ERROR_USAGE, &in->out->root, &in->out->memory, in->err));
     const json_t *root = in->out->root;
     const json_t *inputs = json_object_get(root, "inputs"), *id = json_object_get(root, "id");
     if (!json_is_array(inputs) || json_array_size(inputs) != 1)

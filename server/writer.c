@@ -262,7 +262,11 @@ static size_t put_fraction(char *out, double value, unsigned digits)
                                 "25262728293031323334353637383940414243444546474849"
                                 "50515253545556575859606162636465666768697071727374"
                                 "75767778798081828384858687888990919293949596979899";
-    size_t zeros = (size_t)((value < 0.1) + (value < 0.01) + (value < 0.001) + (value < 0.0001));
+    static const char zero[6] = {'0', '.', '0', '0', '0', '0'};
+    size_t zeros = value < 0.1;
+    zeros += value < 0.01;
+    zeros += value < 0.001;
+    zeros += value < 0.0001;
     uint32_t scaled = (uint32_t)(value * power_of_ten[digits + zeros] + 0.5);
     if (scaled >= (uint32_t)power_of_ten[digits]) { /* rounded up to a power of ten */
         if (zeros == 0) {
@@ -276,7 +280,7 @@ static size_t put_fraction(char *out, double value, unsigned digits)
     char *at = out + size;
     for (uint32_t rest = scaled; rest % 10 == 0; rest /= 10)
         size--;
-    memcpy(out, "0.0000", 6);
+    memcpy(out, zero, sizeof zero);
     for (; at - out >= (ptrdiff_t)(4 + zeros); scaled /= 100) {
         at -= 2;
         memcpy(at, pairs + 2 * (scaled % 100), 2);

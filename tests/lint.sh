@@ -42,7 +42,7 @@ grep -nE '\b(exit|_exit|abort)\(' model/*.c server/*.c | grep -vE '^server/(main
 
 # Each of these libraries has one door, in each folder at most.
 for header in stb/stb_image.h jpeglib.h png.h webp/decode.h webp/demux.h cblas.h nettle/sha2.h microhttpd.h \
-              gnutls/gnutls.h seccomp.h; do
+              gnutls/gnutls.h gmp.h seccomp.h; do
     for folder in model server; do
         users=$(grep -lE "#include <$header>" $folder/*.c 2>/dev/null | wc -l)
         [ "$users" -le 1 ] || complain "$header is included by $users files of $folder, expected one"

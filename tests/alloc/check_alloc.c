@@ -1,16 +1,6 @@
-/* check_alloc.c - lets the n-th allocation of a request fail, for every n, in the real daemon.
- *
- * failing.so is preloaded into it (failing.h). A request is sent on a connection of its own with
- * its n-th allocation failing, n = 1, 2, ... until none is left that could; everything counts, in
- * whichever thread and library. Each answer must be 503 or 500, a 200 (what failed was not needed,
- * or an image of several has the error in its place), or a closed connection, where memory lacked
- * for as much as an answer; the daemon must live, and hold as many blocks afterwards as before.
- * EVERY=k tries each k-th n only.
- */
-#include "failing.h"
-#include "http/client.h"
-#include "http/daemon.h"
+/* check_alloc.c - what the daemon is asked while its memory fails; see trials.h. */
 #include "http/pictures.h"
+#include "trials.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,173 +8,53 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <time.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#define PICTURES   "tests/golden/preprocess/"
-#define MOST       100000 /* allocations of a request; more would be a loop */
-#define SETTLE_MS  2000   /* for what is freed after the answer */
-#define SUSPICIONS 4      /* repetitions that must each lose a block for it to be a leak */
+#define PICTURES "tests/golden/preprocess/"
 
 static struct daemon daemon_;
-static struct failing *control;
-static long every = 1;
-static char control_path[] = "/tmp/senetd-failing-XXXXXX";
 
-static int start_all(void **state)
+static void start(const char *const *more)
 {
-    const char *build = getenv("BUILD_DIR"), *step = getenv("EVERY");
-    char library[512];
-    int fd = mkstemp(control_path);
+    const char *options[24] = {"--log-level", "warn", "--workers",  "1",
+                               "--threads",   "1",    "--decoders", "1"};
+    for (size_t i = 8; more != NULL && *more != NULL; i++)
+        options[i] = *more++;
+    trials_start(&daemon_, options);
+}
+
+static int open_all(void **state)
+{
     (void)state;
-    assert_true(fd >= 0 && ftruncate(fd, sizeof *control) == 0);
-    control = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    assert_true(control != MAP_FAILED);
-    close(fd);
-    if (step != NULL && strtol(step, NULL, 10) > 0)
-        every = strtol(step, NULL, 10);
     curl_global_init(CURL_GLOBAL_DEFAULT);
-    snprintf(library, sizeof library, "%s/tests/alloc/failing.so", build != NULL ? build : "build");
-    setenv("FAILING_CONTROL", control_path, 1);
-    setenv("LD_PRELOAD", library, 1);
-    daemon_start(&daemon_, (const char *const[]){"--log-level", "warn", "--workers", "1",
-                                                 "--threads", "1", "--decoders", "1", NULL});
-    unsetenv("LD_PRELOAD");
-    assert_true(atomic_load(&control->live) > 0); /* or it was not preloaded */
+    trials_open();
     return 0;
 }
 
-static int stop_all(void **state)
+static int close_all(void **state)
 {
     (void)state;
-    daemon_stop(&daemon_);
-    unlink(control_path);
+    trials_close();
     curl_global_cleanup();
     return 0;
 }
 
-/* ---- one request ----------------------------------------------------------------------------- */
-
-static bool settles_at(long live)
+static int start_plain(void **state)
 {
-    for (int ms = 0; ms < SETTLE_MS; ms++) {
-        if (atomic_load(&control->live) <= live)
-            return true;
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    }
-    return false;
+    (void)state;
+    start(NULL);
+    return 0;
 }
 
-/* With its n-th allocation failing; whether one did. */
-static bool send_failing(const struct request *request, long n, struct answer *answer)
+static int stop(void **state)
 {
-    atomic_store(&control->failed, 0);
-    atomic_store(&control->countdown, n);
-    *answer = client_send(&daemon_, request);
-    atomic_store(&control->countdown, 0);
-    return atomic_load(&control->failed) > 0;
-}
-
-static void check_alive(const char *name, long n)
-{
-    struct answer answer = client_get(&daemon_, "/healthz");
-    if (answer.status != 200)
-        fail_msg("%s: after allocation %ld /healthz gave %ld", name, n, answer.status);
-    client_free(&answer);
-}
-
-/* Whether each repetition loses memory, and not something that is made once. */
-static bool leaks(const struct request *request, long n)
-{
-    for (int i = 0; i < SUSPICIONS; i++) {
-        struct answer answer;
-        long before = atomic_load(&control->live);
-        send_failing(request, n, &answer);
-        client_free(&answer);
-        if (settles_at(before))
-            return false;
-    }
-    return true;
-}
-
-/* Lines of the answer's last header: none may be missing. */
-static size_t header_lines(const struct answer *answer)
-{
-    size_t lines = 0;
-    for (const char *at = answer->headers; at != NULL && *at != '\0'; at = strstr(at, "\r\n") + 2)
-        lines = strncmp(at, "HTTP/", 5) == 0 ? 1 : lines + 1;
-    return lines;
-}
-
-/* A healthy request, whose answer's status must be this; returns the blocks held afterwards. */
-static long warm(const char *name, const struct request *request, long status, size_t *lines)
-{
-    for (int i = 0; i < 3; i++) {
-        struct answer answer = client_send(&daemon_, request);
-        if (answer.status != status)
-            fail_msg("%s gave %ld, expected %ld: %.300s", name, answer.status, status, answer.body);
-        *lines = header_lines(&answer);
-        client_free(&answer);
-    }
-    long live = atomic_load(&control->live);
-    while (!settles_at(live - 1) && atomic_load(&control->live) != live)
-        live = atomic_load(&control->live);
-    return atomic_load(&control->live);
-}
-
-struct outcome {
-    long tried, served, unavailable, internal, closed;
-};
-
-static void judge(const char *name, long n, const struct answer *answer, long normal,
-                  struct outcome *outcome)
-{
-    if (answer->status == normal)
-        outcome->served++;
-    else if (answer->status == 503)
-        outcome->unavailable++;
-    else if (answer->status == 500)
-        outcome->internal++;
-    else if (answer->status == 0)
-        outcome->closed++;
-    else
-        fail_msg("%s: without allocation %ld the answer was %ld: %.300s", name, n, answer->status,
-                 answer->body != NULL ? answer->body : "");
-}
-
-static void try_all(const char *name, const struct request *request, long normal)
-{
-    struct outcome outcome = {0};
-    size_t lines = 0;
-    long live = warm(name, request, normal, &lines);
-    bool failed = true;
-    for (long n = 1; failed; n += every) {
-        struct answer answer;
-        assert_true(n < MOST);
-        failed = send_failing(request, n, &answer);
-        outcome.tried += failed;
-        if (failed)
-            judge(name, n, &answer, normal, &outcome);
-        if (answer.status == normal && header_lines(&answer) != lines)
-            fail_msg("%s: without allocation %ld the answer's header is\n%s", name, n,
-                     answer.headers);
-        long answer_status = answer.status;
-        client_free(&answer);
-        check_alive(name, n);
-        /* A decoder that crashed takes its blocks with it, uncounted. */
-        if (answer_status != 500 && !settles_at(live) && leaks(request, n))
-            fail_msg("%s: without allocation %ld memory is lost", name, n);
-        live = atomic_load(&control->live);
-    }
-    fprintf(stderr,
-            "%-24s %4ld allocations failed: %3ld harmless, %3ld x 503, %3ld x 500, %3ld closed\n",
-            name, outcome.tried, outcome.served, outcome.unavailable, outcome.internal,
-            outcome.closed);
+    (void)state;
+    daemon_stop(&daemon_);
+    return 0;
 }
 
 /* ---- the requests ---------------------------------------------------------------------------- */
@@ -202,9 +72,10 @@ static void pictures(void **state)
         char path[128];
         snprintf(path, sizeof path, PICTURES "%s", names[i]);
         struct picture picture = picture_file(path);
-        try_all(names[i],
-                &(struct request){.path = "/classify", .body = picture.bytes, .size = picture.size},
-                200);
+        trials_of(
+            &daemon_, names[i],
+            &(struct request){.path = "/classify", .body = picture.bytes, .size = picture.size},
+            200);
         picture_free(&picture);
     }
 }
@@ -227,8 +98,8 @@ static void questions(void **state)
                                         "/v2/models/tiny_timm/stats"};
     (void)state;
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
-        try_all(paths[i], &(struct request){.path = paths[i]}, 200);
-    try_all("/nothing", &(struct request){.path = "/nothing"}, 404);
+        trials_of(&daemon_, paths[i], &(struct request){.path = paths[i]}, 200);
+    trials_of(&daemon_, "/nothing", &(struct request){.path = "/nothing"}, 404);
 }
 
 static void forms_of_an_upload(void **state)
@@ -256,23 +127,23 @@ static void forms_of_an_upload(void **state)
                                   .size = used};
     struct request request = bare;
     request.chunked = true;
-    try_all("chunked", &request, 200);
+    trials_of(&daemon_, "chunked", &request, 200);
     request = bare;
     request.expect = true;
-    try_all("100-continue", &request, 200);
+    trials_of(&daemon_, "100-continue", &request, 200);
     request = bare;
     request.path = "/classify?format=npz";
-    try_all("npz", &request, 200);
+    trials_of(&daemon_, "npz", &request, 200);
     request.path = "/se-weights?layer=1";
-    try_all("POST /se-weights", &request, 200);
+    trials_of(&daemon_, "POST /se-weights", &request, 200);
     request.path = "/explain?block=all";
-    try_all("/explain", &request, 200);
-    try_all("multipart", &parts, 200);
+    trials_of(&daemon_, "/explain", &request, 200);
+    trials_of(&daemon_, "multipart", &parts, 200);
     request = parts;
     request.path = "/compare";
-    try_all("/compare", &request, 200);
-    try_all(
-        "json",
+    trials_of(&daemon_, "/compare", &request, 200);
+    trials_of(
+        &daemon_, "json",
         &(struct request){
             .path = "/classify", .type = "application/json", .body = json, .size = strlen(json)},
         200);
@@ -296,19 +167,85 @@ static void inferences_of_the_open_protocol(void **state)
                               .type = "application/json",
                               .body = body,
                               .size = strlen(body)};
-    try_all("/v2 infer", &request, 200);
+    trials_of(&daemon_, "/v2 infer", &request, 200);
     free(body);
     free(json);
+    picture_free(&picture);
+}
+
+/* ---- other daemons --------------------------------------------------------------------------- */
+
+/* A shell command in which $F is the folder. */
+static void run(const char *folder, const char *command)
+{
+    setenv("F", folder, 1);
+    if (system(command) != 0)
+        fail_msg("%s", command);
+}
+
+/* Files whose reading takes all ways: a reference is optional, labels too. */
+static void loading_a_model(void **state)
+{
+    char folder[] = "/tmp/senetd-alloc-XXXXXX";
+    const char *build = getenv("BUILD_DIR");
+    char program[256];
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(program, sizeof program, "%s/senetd", build != NULL ? build : "build");
+    setenv("PROGRAM", program, 1);
+    run(folder,
+        "cp " TINY_MODEL "/[clm]* $F && mkdir $F/images && cp " PICTURES "*.jpg $F/images && "
+        "$PROGRAM profile --weights $F --images $F/images --log-level error >/dev/null && "
+        "test -f $F/excitation_reference.safetensors");
+    start((const char *const[]){"--weights", folder, "--admin-listen", "127.0.0.1:0", "--log-level",
+                                "info", NULL});
+    struct daemon admin = daemon_admin(&daemon_);
+    char path[128];
+    snprintf(path, sizeof path, "/v2/repository/models/%s/load", strrchr(folder, '/') + 1);
+    trials_of(&admin, "load",
+              &(struct request){.path = path, .method = "POST", .body = "{}", .size = 2}, 200);
+    struct answer answer = client_get(&daemon_, "/reference");
+    assert_int_equal(answer.status, 200);
+    client_free(&answer);
+    daemon_stop(&daemon_);
+    trials_of_start("senetd --check", (const char *const[]){program, "--check", "--threads", "1",
+                                                            "--weights", folder, NULL});
+    run(folder, "rm -r $F");
+}
+
+/* With an RSA key: for the signature of an ECDSA key GnuTLS calls libtasn1 4.19, which crashes
+ * where it has no memory. */
+static void connections_with_tls(void **state)
+{
+    char folder[] = "/tmp/senetd-alloc-XXXXXX", certificate[64], key[64];
+    struct picture picture = picture_ppm(40, 40, 1);
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    run(folder, "openssl req -x509 -newkey rsa:2048 -nodes -days 30 "
+                "-subj /CN=alloc -addext subjectAltName=IP:127.0.0.1 -keyout $F/key -out $F/pem "
+                "2>/dev/null && chmod 600 $F/key");
+    snprintf(certificate, sizeof certificate, "%s/pem", folder);
+    snprintf(key, sizeof key, "%s/key", folder);
+    start((const char *const[]){"--tls-cert", certificate, "--tls-key", key, NULL});
+    trials_of(&daemon_, "TLS /healthz", &(struct request){.path = "/healthz"}, 200);
+    trials_of(&daemon_, "TLS /classify",
+              &(struct request){.path = "/classify", .body = picture.bytes, .size = picture.size},
+              200);
+    daemon_stop(&daemon_);
+    run(folder, "rm -r $F");
     picture_free(&picture);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pictures),
-        cmocka_unit_test(questions),
-        cmocka_unit_test(forms_of_an_upload),
-        cmocka_unit_test(inferences_of_the_open_protocol),
+        cmocka_unit_test_setup_teardown(pictures, start_plain, stop),
+        cmocka_unit_test_setup_teardown(questions, start_plain, stop),
+        cmocka_unit_test_setup_teardown(forms_of_an_upload, start_plain, stop),
+        cmocka_unit_test_setup_teardown(inferences_of_the_open_protocol, start_plain, stop),
+        cmocka_unit_test(loading_a_model),
+        cmocka_unit_test(connections_with_tls),
     };
-    return cmocka_run_group_tests(tests, start_all, stop_all);
+    cmocka_set_test_filter(getenv("ONLY"));
+    return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -23,6 +24,11 @@ void *__libc_realloc(void *block, size_t size);
 void *__libc_memalign(size_t alignment, size_t size);
 void __libc_free(void *block);
 
+static void *map(void *at, size_t size, int protection, int flags, int fd, off_t offset)
+{
+    return (void *)syscall(SYS_mmap, at, size, protection, flags, fd, offset);
+}
+
 static struct failing unused;
 static struct failing *control = &unused;
 
@@ -32,7 +38,7 @@ __attribute__((constructor)) static void map_control(void)
     int fd = path != NULL ? open(path, O_RDWR | O_CLOEXEC) : -1;
     if (fd < 0)
         return;
-    void *mapped = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *mapped = map(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     close(fd);
     if (mapped != MAP_FAILED)
         control = mapped;
@@ -100,4 +106,21 @@ EXPORT void free(void *block)
     if (block != NULL)
         atomic_fetch_sub(&control->live, 1);
     __libc_free(block);
+}
+
+/* What the program and its libraries map themselves, not the C library. */
+EXPORT void *mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
+{
+    void *mapped = fails() ? MAP_FAILED : map(at, size, protection, flags, fd, offset);
+    if (mapped != MAP_FAILED)
+        atomic_fetch_add(&control->live, 1);
+    return mapped;
+}
+
+EXPORT int munmap(void *at, size_t size)
+{
+    if (syscall(SYS_munmap, at, size) != 0)
+        return -1;
+    atomic_fetch_sub(&control->live, 1);
+    return 0;
 }

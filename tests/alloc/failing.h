@@ -8,7 +8,7 @@
 struct failing {
     atomic_long countdown; /* the allocation that brings it to 0 fails; 0 or less: none does */
     atomic_long failed;    /* allocations that did */
-    atomic_long live;      /* blocks that are allocated now */
+    atomic_long live;      /* blocks and mappings that there are now */
 };
 
 #endif

@@ -78,7 +78,7 @@ static void the_index_lists_both_models(void **state)
     client_check_error(&answer, 400, "true or false");
     client_free(&answer);
     answer = post(public, INDEX, "{");
-    client_check_error(&answer, 400, "not JSON");
+    client_check_error(&answer, 400, "not valid JSON");
     client_free(&answer);
 }
 
@@ -144,7 +144,7 @@ static void what_a_load_cannot_do_is_refused(void **state)
         {REPOSITORY "tiny_timm/load", "{\"parameters\":{\"config\":\"{}\"}}", 400,
          "parameter \"config\" is not supported"},
         {REPOSITORY "tiny_timm/load", "{\"parameters\":1}", 400, "not an object"},
-        {REPOSITORY "tiny_timm/load", "1", 400, "not JSON"},
+        {REPOSITORY "tiny_timm/load", "1", 400, "not a JSON object"},
         {REPOSITORY "tiny_timm/unload", "{\"parameters\":{\"unload_dependents\":1}}", 400,
          "true or false"},
     };

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -144,9 +145,13 @@ static void base64_and_file_names_are_checked(void **state)
     check_fault(JSON, "{\"image\":{\"b64\":\"\\u0061GVs\"}}", ERROR_USAGE, "not base64");
     check_fault(JSON, "{\"image\":{\"b64\":\"\\\\\"}}", ERROR_USAGE, "not base64");
     check_fault(JSON, "{\"image\":{\"b64\":\"\",\"filename\":\"\\x\"}}", ERROR_USAGE,
-                "image 0: filename: invalid escape");
+                "image 0: filename is not valid JSON: invalid escape");
     check_fault(JSON, "{\"image\":{\"b64\":\"\",\"filename\":\"\xFF\"}}", ERROR_USAGE,
-                "image 0: filename:");
+                "image 0: filename is not valid JSON");
+    char *body;
+    assert_true(asprintf(&body, "{\"image\":{\"b64\":\"\",\"filename\":\"%05000d\"}}", 0) > 0);
+    check_fault(JSON, body, ERROR_TOO_LARGE, "image 0: filename has more than 4096 bytes");
+    free(body);
 }
 
 /* No prefix of a good document is one. */
