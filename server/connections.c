@@ -126,6 +126,13 @@ static bool moves_too_slowly(struct connection *connection, const struct connect
     return false;
 }
 
+/* The kernel holds bytes that the client has not taken. */
+static bool has_unsent(const struct connection *connection)
+{
+    int bytes = 0;
+    return ioctl(connection->fd, TIOCOUTQ, &bytes) == 0 && bytes > 0;
+}
+
 static bool has_gone(const struct connection *connection)
 {
     struct pollfd peer = {.fd = connection->fd, .events = POLLRDHUP};
@@ -140,6 +147,8 @@ static bool is_late(struct connection *connection, const struct connections_limi
     case CONNECTION_HEADER:
         return spent >= limits->header_ns;
     case CONNECTION_IDLE:
+        if (has_unsent(connection)) /* it was idle for us alone */
+            return moves_too_slowly(connection, limits, now);
         return spent >= limits->idle_ns;
     case CONNECTION_BODY:
     case CONNECTION_ANSWER:
@@ -167,7 +176,7 @@ static void look_at(struct connections *connections, struct connection *connecti
         farewell_send(connection->fd, 408, "request-timeout", "the body comes too slowly", NULL);
         connection->told = 408;
     }
-    shut(connection, connection->stage == CONNECTION_ANSWER);
+    shut(connection, connection->stage != CONNECTION_BODY && has_unsent(connection));
 }
 
 static void pause_until(struct connections *connections, int64_t then)
@@ -220,7 +229,7 @@ static void set_stage(struct connections *connections, struct connection *connec
     connections->busy += is_busy(stage);
     connection->stage = stage;
     connection->since_ns = monotonic_ns();
-    connection->mark = is_busy(stage) ? progress(connection) : 0;
+    connection->mark = progress(connection);
     connection->gone = NULL;
     detach(connections, connection);
     append(connections, connection);

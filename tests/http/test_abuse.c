@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,6 +167,23 @@ static void a_client_that_does_not_read_is_cut_off(void **state)
     for (int i = 0; i < 1000000 && send(fd, text, sizeof text - 1, MSG_NOSIGNAL) > 0; i++)
         ;
     assert_true(errno == ECONNRESET || errno == EPIPE);
+    close(fd);
+    check_alive();
+}
+
+/* All of this answer fits into the kernel's buffers: then nothing of it may stay there. */
+static void an_answer_that_nobody_reads_is_dropped(void **state)
+{
+    static const char text[] = "GET /ui/d3.js HTTP/1.1\r\nHost: x\r\n\r\n";
+    int fd = client_connect(&shared), small = 4096, fault = 0;
+    socklen_t size = sizeof fault;
+    (void)state;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    send_text(fd, text);
+    struct pollfd end = {.fd = fd, .events = 0}; /* that of a reset alone */
+    assert_int_equal(poll(&end, 1, 60000), 1);
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_ERROR, &fault, &size), 0);
+    assert_int_equal(fault, ECONNRESET);
     close(fd);
     check_alive();
 }
@@ -535,6 +553,7 @@ int main(void)
         cmocka_unit_test(a_body_that_stops_is_408),
         cmocka_unit_test(an_idle_connection_is_closed),
         cmocka_unit_test(a_client_that_does_not_read_is_cut_off),
+        cmocka_unit_test(an_answer_that_nobody_reads_is_dropped),
         cmocka_unit_test(silent_connections_make_room_for_others),
         cmocka_unit_test(probes_are_answered_when_all_connections_are_busy),
         cmocka_unit_test(an_address_may_have_only_so_many_connections),
