@@ -51,10 +51,12 @@ static bool is_name(const char *name, size_t size, const char *known)
     return strlen(known) == size && strncasecmp(name, known, size) == 0;
 }
 
+/* A zero byte that is escaped would end the path for the library, which hands out C strings. */
 struct framing_target framing_target(const char *uri)
 {
     size_t size = strlen(uri);
-    return (struct framing_target){(uintptr_t)uri, size, is_visible(uri, size, false)};
+    bool visible = is_visible(uri, size, false) && strstr(uri, "%00") == NULL;
+    return (struct framing_target){(uintptr_t)uri, size, visible};
 }
 
 void framing_begin(struct framing *framing, bool exact, const char *method,
@@ -68,7 +70,8 @@ void framing_begin(struct framing *framing, bool exact, const char *method,
     if (!is_token(method, strlen(method)))
         refuse(framing, 400, "the method is not a token");
     if (!target->visible)
-        refuse(framing, 400, "the request target holds a space or a control character");
+        refuse(framing, 400,
+               "the request target holds a space, a control character or a zero byte (%00)");
     framing->end = framing->begin + strlen(method);
     check_gap(framing, target->begin, 1);
     framing->end = target->begin + target->size;

@@ -42,7 +42,7 @@ struct framing {
 struct framing_target {
     uintptr_t begin;
     size_t size;
-    bool visible; /* without blanks and control characters */
+    bool visible; /* without blanks, control characters and escaped zero bytes */
 };
 
 struct framing_target framing_target(const char *uri);

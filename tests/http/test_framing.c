@@ -118,6 +118,8 @@ static const struct attack attacks[] = {
     {400, BYTES("POST /classify HTTP/1.1\r\nHost: x\r\nX: a\0b\r\nContent-Length: 3\r\n\r\n"),
      "abc"},
     {400, BYTES("GET /version\0/../classify HTTP/1.1\r\nHost: x\r\n\r\n"), ""},
+    {400, "GET /version%00 HTTP/1.1\r\nHost: x\r\n\r\n", 0, ""},
+    {400, "GET /se-weights?layer=1%00 HTTP/1.1\r\nHost: x\r\n\r\n", 0, ""},
     {400, BYTES("GET\0 /version HTTP/1.1\r\nHost: x\r\n\r\n"), ""},
     /* The request line. */
     {505, "GET /version HTTP/1.9\r\nHost: x\r\n\r\n", 0, ""},
