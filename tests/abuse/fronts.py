@@ -37,6 +37,7 @@ ATTACKS = (
     ("a zero byte in a value", HEAD + "X: a\0b\r\nContent-Length: 3\r\n\r\nabc"),
     ("a zero byte in the place of CR", HEAD + "X: a\0\nContent-Length: 3\r\n\r\nabc"),
     ("a control byte in the path", "GET /a\x01b HTTP/1.1\r\nHost: x\r\n\r\n"),
+    ("`%00` in the path", "GET {path}%00 HTTP/1.1\r\nHost: x\r\n\r\n"),
     ("no Host", "GET {path} HTTP/1.1\r\n\r\n"),
     ("two Hosts", GET + "Host: y\r\n\r\n"),
     ("HTTP/1.9", "GET {path} HTTP/1.9\r\nHost: x\r\n\r\n"),
