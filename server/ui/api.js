@@ -138,14 +138,21 @@ export async function fetchReferences(model) {
 
 async function profileClasses(model, layer) {
   if (!profiled || model.classes > MOST_CLASSES) return [];
-  if (!profiles.has(layer)) profiles.set(layer, optional(getJson(`/reference?layer=${layer}`)));
+  if (!profiles.has(layer)) {
+    const asked = optional(getJson(`/reference?layer=${layer}`));
+    asked.catch(() => profiles.delete(layer)); // to be asked again once the server is back
+    profiles.set(layer, asked);
+  }
   return (await profiles.get(layer))?.layers[0].classes ?? [];
 }
 
-// A class's mean gates: {mean, std, images}, from the profile or from what was served; or null.
+// A class's mean gates: {mean, std, images, source}, from the profile or from what was served; or
+// null.
 export async function classStatistics(model, layer, label) {
   const known = (await profileClasses(model, layer)).find((entry) => entry.label === label);
-  return known ?? statistics(layer, label);
+  if (known) return {...known, source: 'from the model’s profile'};
+  const served = await statistics(layer, label);
+  return served && {...served, source: 'served since start'};
 }
 
 // Labels of the classes that have statistics, those of most photos first.
@@ -169,7 +176,8 @@ export async function explain(photo, mode) {
 // Prometheus' text: Map from a series such as `name{a="b"}` to its value.
 export async function fetchMetrics() {
   const series = new Map();
-  for (const line of (await (await request('/metrics', {quiet: true})).text()).split('\n')) {
+  const answer = await request('/metrics', {quiet: true, signal: AbortSignal.timeout(5000)});
+  for (const line of (await answer.text()).split('\n')) {
     const cut = line.lastIndexOf(' ');
     if (cut > 0 && !line.startsWith('#')) series.set(line.slice(0, cut), Number(line.slice(cut)));
   }

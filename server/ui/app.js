@@ -2,7 +2,7 @@
 // and the view whose tab is chosen is redrawn. Each view lives in a module of its own.
 
 import * as api from './api.js';
-import {redrawAttention, showAttention, startAttention} from './attention.js';
+import {showAttention, startAttention} from './attention.js';
 import {showClasses, startClasses} from './classes.js';
 import {comparedPhotos, showCompare, startCompare} from './compare.js';
 import {announce, byId, copyText, el, formatPercent, notify} from './dom.js';
@@ -190,7 +190,7 @@ function startTheme() {
     localStorage.setItem('senetd-theme', event.target.value);
     apply(event.target.value);
   });
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redrawAttention);
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
   apply(byId('theme').value);
 }
 

@@ -89,5 +89,4 @@ export function showAttention(photo, references) {
   draw();
 }
 
-export const redrawAttention = () => shown && draw();
 export const attentionChoice = () => ({colour: byId('colour').value, order: byId('order').value});

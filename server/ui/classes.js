@@ -27,7 +27,8 @@ function ownStatistics(layer, label) {
   const vectors = shown.photos.filter((photo) => photo.top_k[0].label === label)
     .map((photo) => photo.excitations[layer].values);
   return vectors.length === 0 ? null
-    : {images: vectors.length, mean: d3.transpose(vectors).map((gates) => d3.mean(gates))};
+    : {images: vectors.length, mean: d3.transpose(vectors).map((gates) => d3.mean(gates)),
+      source: 'on this page'};
 }
 
 async function statistics(layer, label) {
@@ -56,21 +57,24 @@ function drawBlock(block, classes) {
 
 async function draw() {
   const turn = ++drawing, labels = [...chosenLabels], charts = [], counts = new Map();
+  const sources = new Set();
   for (const block of chosenBlocks(model.blocks)) {
     const classes = (await Promise.all(labels.map(async (label, index) => {
       const known = await statistics(block.layer, label);
       return known && {label, index, ...known};
     }))).filter(Boolean);
     if (turn !== drawing) return; // another choice came meanwhile
-    for (const {label, images} of classes) counts.set(label, images);
+    for (const {label, images, source} of classes) {
+      counts.set(label, images);
+      sources.add(source);
+    }
     if (classes.length > 0) charts.push(drawBlock(block, classes));
   }
   const entries = labels.map((label, index) => ({colour: classColour(index), dash: classDash(index),
     text: `${label} (${formatCount(counts.get(label) ?? 0)})`}));
   byId('classes-charts').replaceChildren(key(entries), ...charts);
   byId('classes-facts').textContent =
-    'In brackets: photos of the class that the mean is over' +
-    `${shown.references?.[0].source === 'profile' ? ', from the model’s profile' : ', served since start'}. ` +
+    `In brackets: photos of the class that the mean is over, ${[...sources].join(', or ')}. ` +
     'Channels stand in the order of the reference’s mean, and a few share a point.';
 }
 

@@ -67,7 +67,10 @@ export function showCompare(photos, references) {
   byId('compare-missing').hidden = enough;
   if (!enough) return;
   const options = photos.map((photo) => [photo.number, photo.name]);
-  fillSelect(byId('compare-a'), options, byId('compare-a').value || photos[0].number);
-  fillSelect(byId('compare-b'), options, byId('compare-b').value || photos[1].number);
+  const a = chosen('a'), b = chosen('b'); // undefined where it was removed: then another than its like
+  const first = a ?? photos.find((photo) => photo !== b);
+  const second = b ?? photos.find((photo) => photo !== first);
+  fillSelect(byId('compare-a'), options, first.number);
+  fillSelect(byId('compare-b'), options, second.number);
   draw();
 }

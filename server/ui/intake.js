@@ -79,7 +79,11 @@ export function startIntake(add) {
   }
   byId('camera').addEventListener('click', () => takePhoto(addPhotos));
   byId('sample').addEventListener('click', async () => {
-    const blob = await (await fetch(SAMPLE)).blob();
-    addPhotos([new File([blob], 'cat.jpg', {type: 'image/jpeg'})]);
+    try {
+      const blob = await (await fetch(SAMPLE)).blob();
+      addPhotos([new File([blob], 'cat.jpg', {type: 'image/jpeg'})]);
+    } catch {
+      notify('The sample cannot be fetched: the server cannot be reached.');
+    }
   });
 }

@@ -10,7 +10,7 @@ const KEPT = 60; // readings in a sparkline
 
 const history = new Map(); // tile -> values
 const tiles = new Map();
-let before = null, paused = false, timer = null;
+let before = null, paused = false, reading = false, timer = null;
 
 const number = (digits) => (value) => value.toFixed(digits);
 
@@ -39,7 +39,7 @@ function largest(series, name) {
   return found;
 }
 
-// [{name, value or null, text, unit, note}]
+// [{name, value or null, format, unit, note}]; fleeting: without a value the last one says nothing.
 function measure(now, then, seconds) {
   const requests = (series) => sumOf(series, 'senetd_http_requests_total', 'route="/metrics"');
   const images = (series) => series.get('senetd_inferences_total') ?? 0;
@@ -58,8 +58,9 @@ function measure(now, then, seconds) {
     {name: 'Batch', value: batch, format: number(1), unit: 'photos'},
     {name: 'Queue', value: depth, format: number(0), unit: `of ${room}`,
       note: `${sumOf(now, 'senetd_workers_busy')} of ${sumOf(now, 'senetd_workers')} workers busy`},
-    ...(drift ? [{name: 'Drift', value: drift.value, format: number(2), unit: '',
-      note: `largest, at ${drift.block}`}] : []),
+    ...(drift || tiles.has('Drift') ? [{name: 'Drift', value: drift?.value ?? null,
+      format: number(2), unit: '', fleeting: true,
+      note: drift ? `largest, at ${drift.block}` : 'too few photos yet'}] : []),
   ];
 }
 
@@ -78,7 +79,7 @@ function sparkline(values) {
   return svg.node();
 }
 
-function showTile({name, value, format, unit, note}) {
+function showTile({name, value, format, unit, note, fleeting}) {
   if (!tiles.has(name)) {
     const parts = {value: el('span', {class: 'figure'}), unit: el('span', {class: 'unit'}),
       note: el('span', {class: 'note'}), spark: el('div', {})};
@@ -90,20 +91,33 @@ function showTile({name, value, format, unit, note}) {
   const parts = tiles.get(name), values = history.get(name);
   values.push(value);
   if (values.length > KEPT) values.shift();
-  const latest = values.filter((v) => v !== null).at(-1);
-  parts.value.textContent = latest === undefined ? '–' : format(latest);
+  const latest = value ?? (fleeting ? null : values.filter((v) => v !== null).at(-1) ?? null);
+  parts.value.textContent = latest === null ? '–' : format(latest);
   parts.unit.textContent = unit;
   parts.note.textContent = note ?? '';
   parts.spark.replaceChildren(sparkline(values));
 }
 
+function show(series) {
+  const at = performance.now();
+  const started = (reading) => reading.get('process_start_time_seconds');
+  if (before && started(series) !== started(before.series)) before.series = new Map(); // all zero
+  const then = before ?? {series, at: at - EVERY_MS};
+  for (const tile of measure(series, then.series, (at - then.at) / 1000)) showTile(tile);
+  before = {series, at};
+}
+
 async function read() {
-  const series = await fetchMetrics().catch(() => null), at = performance.now();
-  if (series !== null) {
-    const then = before ?? {series, at: at - EVERY_MS};
-    for (const tile of measure(series, then.series, (at - then.at) / 1000)) showTile(tile);
-    before = {series, at};
-  }
+  if (reading) return; // a slow server is asked once at a time
+  reading = true;
+  const problem = byId('live-problem');
+  const series = await fetchMetrics().catch((fault) => {
+    problem.textContent = `${fault.message} The figures are those of before.`;
+    return null;
+  });
+  reading = false;
+  problem.hidden = series !== null;
+  if (series !== null) show(series);
 }
 
 function schedule() {

@@ -147,6 +147,19 @@ def check_compare(window, first, second, reference):
         assert abs(float(stat) - (sum(squares) / len(squares)) ** 0.5) < 2e-3, (layer, stat)
 
 
+def check_removal(window, names):
+    """Of three photos the second is compared and removed: the third takes its place."""
+    page = window.page
+
+    def compared():
+        return [page.locator(f"#compare-photo-{side} figcaption").text_content() for side in "ab"]
+
+    window.tab("compare")
+    assert compared() == [names[0], names[1]], compared()
+    page.get_by_label(f"Remove {names[1]}").click()
+    assert compared() == [names[0], names[2]], compared()
+
+
 def check_classes(window, daemon):
     """Curves of the classes' mean gates at the blocks where the paper looks."""
     window.tab("classes")
@@ -349,6 +362,48 @@ def by_keyboard(browser, daemon, shots):
     window.close()
 
 
+def through_a_restart(browser, daemon, shots):
+    """While the server is down the page says so; once it is back all goes on without loading."""
+    window = Window(browser, daemon.base, 1280, 900, False, shots)
+    page = window.page
+    window.choose([str(DATA / name) for name in ("cat.jpg", "coffee.jpg", "rocket.jpg")])
+    window.wait_done(3)
+    for _ in range(BLOCKS):
+        daemon.classify(DATA / "cat.jpg")
+    drift = page.locator(".tile", has=page.locator("dt:text-is('Drift')"))
+    expect(drift.locator(".figure")).to_have_text(re.compile(r"^[\d.]+$"))
+    daemon.end()
+    expect(page.locator("#live-problem")).to_contain_text("cannot be reached")
+    page.click("#sample")
+    expect(page.locator("#notice")).to_contain_text("cannot be reached")
+    window.choose([{"name": "lost.jpg", "mimeType": "image/jpeg",
+                    "buffer": (DATA / "cat.jpg").read_bytes()}])
+    expect(page.locator(".thumb.failed")).to_contain_text("cannot be reached")
+    row = page.locator("#strips > li").nth(OPENED)
+    row.locator("button.strip").click()
+    expect(row.locator(".ablation")).to_contain_text("cannot be reached")
+    window.tab("classes")
+    expect(page.locator("#classes-charts .key")).to_contain_text("cat (1)")
+    expect(page.locator("#classes-facts")).to_contain_text("on this page")
+    daemon.start_again()
+    expect(page.locator("#live-problem")).to_be_hidden()
+    expect(drift.locator(".figure")).to_have_text("–")
+    figures = page.locator(".tile .figure").all_text_contents()
+    assert not any(text.startswith("-") for text in figures), figures
+    page.click("#sample")
+    window.wait_done(4)
+    expect(page.locator("#classes-charts .key")).to_contain_text("cat (60)")
+    expect(page.locator("#classes-facts")).to_contain_text("from the model’s profile")
+    window.tab("attention")
+    expect(row.locator("path.curve.class")).to_have_count(3)  # the open block asks anew
+    expect(row.locator(".ablation .facts")).to_contain_text("without this block")
+    check_removal(window, ("cat.jpg", "coffee.jpg", "rocket.jpg"))
+    refused = [fault for fault in window.faults if "ERR_CONNECTION" in fault]
+    assert refused == window.faults, window.faults
+    window.faults.clear()
+    window.close()
+
+
 def shoot_readme(window, path):
     """From the top of the page to the end of the view."""
     view = window.page.locator("#view-attention").bounding_box()
@@ -454,6 +509,8 @@ def main():
             print("the page by keyboard: passed")
             with_hostile_labels(browser, options.senetd, options.weights, options.shots)
             print("the page with hostile labels: passed")
+            through_a_restart(browser, daemon, options.shots)
+            print("the page through a restart: passed")
             browser.close()
     finally:
         daemon.stop()

@@ -23,15 +23,19 @@ TRANSFER = """const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
 
 
 class Daemon:
-    """senetd on a free port."""
+    """senetd on a free port, which it keeps when it is started again."""
 
     def __init__(self, binary, weights):
+        self.command = [binary, "--weights", weights]
         self.folder = tempfile.TemporaryDirectory()
-        port_file = Path(self.folder.name, "port")
         self.log = open(Path(self.folder.name, "log"), "w+b")
+        self.start("127.0.0.1:0")
+
+    def start(self, listen):
+        port_file = Path(self.folder.name, "port")
+        port_file.unlink(missing_ok=True)
         self.process = subprocess.Popen(
-            [binary, "--weights", weights, "--listen", "127.0.0.1:0", "--port-file", port_file],
-            stderr=self.log)
+            [*self.command, "--listen", listen, "--port-file", port_file], stderr=self.log)
         deadline = time.monotonic() + PATIENCE_MS / 1000
         while not (port_file.exists() and port_file.read_text().strip()):
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -39,6 +43,9 @@ class Daemon:
                 sys.exit(f"senetd did not come up:\n{self.log.read().decode()}")
             time.sleep(0.1)
         self.base = f"http://127.0.0.1:{port_file.read_text().strip()}"
+
+    def start_again(self):
+        self.start(self.base.removeprefix("http://"))
 
     def get(self, path, body=None):
         request = urllib.request.Request(self.base + path, data=body)
@@ -63,10 +70,13 @@ class Daemon:
         return {block: float(value) for block, value in re.findall(
             r'^senetd_se_drift{block="(.*?)"} (.*)$', self.get("/metrics").decode(), re.M)}
 
-    def stop(self):
+    def end(self):
         self.process.terminate()
         status = self.process.wait(timeout=60)
         assert status == 0, f"senetd ended with status {status}"
+
+    def stop(self):
+        self.end()
         self.folder.cleanup()
 
 
