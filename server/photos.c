@@ -172,8 +172,12 @@ unsigned photos_answer_compare(struct exchange *exchange)
         if (job->images[i].error.code != ERROR_NONE)
             bad = i;
     }
-    if (good < 2)
-        return routes_problem(exchange, &job->images[bad].error);
+    if (good < 2) {
+        struct error err = {0};
+        error_set(&err, job->images[bad].error.code, "image %zu: %s", bad,
+                  job->images[bad].error.message);
+        return routes_problem(exchange, &err);
+    }
     writer_open(out, '{');
     reply_model_member(out, senet_info(senet));
     writer_key(out, "images");

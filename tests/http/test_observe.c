@@ -448,7 +448,7 @@ static void compare_tells_where_images_differ(void **state)
     client_check_problem(&answer, 400, "expected 2 to 16");
     client_free(&answer);
     answer = client_form(&shared, "/compare", parts, 2);
-    client_check_problem(&answer, 415, "");
+    client_check_problem(&answer, 415, "image 1: ");
     client_free(&answer);
     picture_expected_free(&a);
     picture_expected_free(&b);
