@@ -40,7 +40,6 @@ struct profile {
     uint32_t *histogram;                /* [floats][BINS] */
     uint64_t *class_images;             /* [classes] */
     double *class_mean, *class_squares; /* [classes][floats] */
-    size_t broken;
     struct progress_bar bar;
     int64_t saved_ns;
     uint64_t resumed; /* files that an earlier run had done */
@@ -73,7 +72,6 @@ static void report(void *context, size_t index, const struct batch_image *image)
     if (image->error.code != ERROR_NONE) {
         progress_clear(&profile->bar);
         fprintf(stderr, "%s: %s\n", sample->path, image->error.message);
-        profile->broken++;
         return;
     }
     add(++profile->progress.images, floats, image->excitations, profile->mean, profile->squares);
@@ -336,8 +334,10 @@ static enum error_code work(struct profile *profile, struct batch *batch, struct
                          (unsigned long long)profile->progress.files);
     TRY(write_reference(profile, err));
     unlink(profile->partial);
-    fprintf(stderr, "%s: %llu photos, %zu files left out\n", profile->output,
-            (unsigned long long)profile->progress.images, profile->broken);
+    const struct progress *progress = &profile->progress;
+    fprintf(stderr, "%s: %llu photos, %llu files left out\n", profile->output,
+            (unsigned long long)progress->images,
+            (unsigned long long)(progress->files - progress->images));
     return ERROR_NONE;
 }
 
