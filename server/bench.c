@@ -67,20 +67,33 @@ static int by_value(const void *a, const void *b)
     return (*x > *y) - (*x < *y);
 }
 
+/* Of a finished bench, whose times are sorted. */
+struct figures {
+    double median, p95;  /* ms an image */
+    double gflops, peak; /* of convolution, and what the machine could do; 0 where not measured */
+};
+
+static struct figures figures_of(const struct bench *bench, const struct senet_info *info)
+{
+    double median = bench->ms[bench->runs / 2];
+    return (struct figures){.median = median,
+                            .p95 = bench->ms[bench->runs * 95 / 100],
+                            .gflops = 2 * info->multiply_adds / median / 1e6,
+                            .peak = 2 * bench->roofline.multiply_adds_per_s / 1e9};
+}
+
 static void print_json(const struct bench *bench, const struct senet_info *info, size_t threads,
                        FILE *to)
 {
-    double median = bench->ms[bench->runs / 2], p95 = bench->ms[bench->runs * 95 / 100];
-    double gflops = 2 * info->multiply_adds / median / 1e6;
-    double peak = 2 * bench->roofline.multiply_adds_per_s / 1e9;
+    struct figures its = figures_of(bench, info);
     fprintf(to,
             "{\"kernels\":\"%s\",\"precision\":\"%s\",\"threads\":%zu,\"batch\":%zu,"
             "\"runs\":%zu,\"images_per_s\":%.2f,\"ms_per_image\":{\"median\":%.3f,"
             "\"min\":%.3f,\"p95\":%.3f},\"gflops\":%.1f,\"peak_gflops\":",
-            info->kernels, info->precision, threads, bench->batch, bench->runs, 1e3 / median,
-            median, bench->ms[0], p95, gflops);
-    if (peak > 0)
-        fprintf(to, "%.1f,\"percent_of_peak\":%.1f", peak, 100 * gflops / peak);
+            info->kernels, info->precision, threads, bench->batch, bench->runs, 1e3 / its.median,
+            its.median, bench->ms[0], its.p95, its.gflops);
+    if (its.peak > 0)
+        fprintf(to, "%.1f,\"percent_of_peak\":%.1f", its.peak, 100 * its.gflops / its.peak);
     else
         fprintf(to, "null,\"percent_of_peak\":null");
     fprintf(to, ",\"memory_gb_per_s\":%.1f", bench->roofline.bytes_per_s / 1e9);
@@ -89,20 +102,18 @@ static void print_json(const struct bench *bench, const struct senet_info *info,
 static void print_text(const struct bench *bench, const struct senet_info *info, size_t threads,
                        FILE *to)
 {
-    double median = bench->ms[bench->runs / 2], p95 = bench->ms[bench->runs * 95 / 100];
-    double gflops = 2 * info->multiply_adds / median / 1e6;
-    double peak = 2 * bench->roofline.multiply_adds_per_s / 1e9;
+    struct figures its = figures_of(bench, info);
     fprintf(to,
             "%s, kernels %s, %s, %zu threads, batch %zu, %zu runs\n"
             "ms/image   median %.2f   min %.2f   p95 %.2f\n"
             "%.1f images/s, %.0f GFLOP/s of direct convolution",
             info->architecture, info->kernels, info->precision, threads, bench->batch, bench->runs,
-            median, bench->ms[0], p95, 1e3 / median, gflops);
-    if (peak > 0)
-        fprintf(to, ", %.0f %% of the peak", 100 * gflops / peak);
+            its.median, bench->ms[0], its.p95, 1e3 / its.median, its.gflops);
+    if (its.peak > 0)
+        fprintf(to, ", %.0f %% of the peak", 100 * its.gflops / its.peak);
     fprintf(to, "\nthe machine at best: ");
-    if (peak > 0)
-        fprintf(to, "%.0f GFLOP/s on registers, ", peak);
+    if (its.peak > 0)
+        fprintf(to, "%.0f GFLOP/s on registers, ", its.peak);
     fprintf(to, "%.1f GB/s read from memory\n", bench->roofline.bytes_per_s / 1e9);
 }
 
