@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -172,22 +173,34 @@ static int try_thread(void)
     return outcome == EPERM ? 0 : EIO;
 }
 
-/* errno of an attempt in a sandbox; -1 where the child says nothing. */
-static int in_sandbox(int (*attempt)(void))
+/* A decoder's sandbox or the daemon's filter, in a child that has this end of a pair: the
+ * descriptor that it then has to report on, or -1. */
+static int enter_sandbox(int end)
+{
+    struct error err = {0};
+    struct sandbox_report report;
+    bool entered = sandbox_enter(end, 64 << 20, &report, &err) == ERROR_NONE && report.filtered;
+    return entered ? SANDBOX_FD : -1;
+}
+
+static int enter_guard(int end)
+{
+    return sandbox_guard() == 0 ? end : -1;
+}
+
+/* errno of an attempt behind that, with other_fd open; -1 where the child says nothing. */
+static int outcome_behind(int (*enter)(int end), int other, int (*attempt)(void))
 {
     int ends[2], outcome = -1;
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
-    other_fd = open("/dev/zero", O_RDONLY);
+    other_fd = other;
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        struct error err = {0};
-        struct sandbox_report report;
-        if (sandbox_enter(ends[1], 64 << 20, &report, &err) == ERROR_NONE && report.filtered)
+        int fd = enter(ends[1]);
+        if (fd >= 0)
             outcome = attempt();
-        if (write(SANDBOX_FD, &outcome, sizeof outcome) != sizeof outcome)
-            _exit(2);
-        _exit(0);
+        _exit(write(fd, &outcome, sizeof outcome) == sizeof outcome ? 0 : 2);
     }
     close(ends[1]);
     close(other_fd);
@@ -196,6 +209,16 @@ static int in_sandbox(int (*attempt)(void))
     close(ends[0]);
     waitpid(pid, NULL, 0);
     return outcome;
+}
+
+static int in_sandbox(int (*attempt)(void))
+{
+    return outcome_behind(enter_sandbox, open("/dev/zero", O_RDONLY), attempt);
+}
+
+static int under_guard(int (*attempt)(void))
+{
+    return outcome_behind(enter_guard, socket(AF_INET, SOCK_STREAM, 0), attempt);
 }
 
 static void nothing_can_be_opened_started_or_reached(void **state)
@@ -235,28 +258,6 @@ static void memory_is_had_within_the_limit(void **state)
 #else
     (void)try_much_memory;
 #endif
-}
-
-/* errno of an attempt under the daemon's filter; -1 where the child says nothing. */
-static int under_guard(int (*attempt)(void))
-{
-    int ends[2], outcome = -1;
-    assert_int_equal(pipe(ends), 0);
-    other_fd = socket(AF_INET, SOCK_STREAM, 0);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        if (sandbox_guard() == 0)
-            outcome = attempt();
-        _exit(write(ends[1], &outcome, sizeof outcome) == sizeof outcome ? 0 : 2);
-    }
-    close(ends[1]);
-    close(other_fd);
-    if (read(ends[0], &outcome, sizeof outcome) != sizeof outcome)
-        outcome = -1;
-    close(ends[0]);
-    waitpid(pid, NULL, 0);
-    return outcome;
 }
 
 static void the_daemon_can_serve_and_read_and_no_more(void **state)
