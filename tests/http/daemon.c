@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -215,6 +216,16 @@ struct daemon daemon_admin(const struct daemon *daemon)
     assert_true(admin.port > 0);
     snprintf(admin.base, sizeof admin.base, "http://127.0.0.1:%u", admin.port);
     return admin;
+}
+
+void daemon_point_to(const char *link, const char *path)
+{
+    char whole[PATH_MAX], next[PATH_MAX];
+    assert_non_null(realpath(path, whole));
+    snprintf(next, sizeof next, "%s.next", link);
+    unlink(next);
+    assert_int_equal(symlink(whole, next), 0);
+    assert_int_equal(rename(next, link), 0);
 }
 
 int daemon_run(const char *const *arguments, char *out, size_t room)

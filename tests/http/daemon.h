@@ -42,6 +42,10 @@ void daemon_wait_log(struct daemon *daemon, const char *text);
  * --admin-listen 127.0.0.1:0. For requests only: the other one is what is stopped. */
 struct daemon daemon_admin(const struct daemon *daemon);
 
+/* Makes the symbolic link point to that path, at once: what a reload of --weights LINK then finds.
+ */
+void daemon_point_to(const char *link, const char *path);
+
 /* Runs senetd with these arguments and the tiny model to its end; stdout goes to out[room],
  * terminated, stderr to the test's. Returns its exit status. */
 int daemon_run(const char *const *arguments, char *out, size_t room);

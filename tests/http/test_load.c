@@ -16,7 +16,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <limits.h>
 #include <math.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -131,17 +130,6 @@ static bool is_of_one_model(const struct answer *answer, void *context)
     return which < MODELS;
 }
 
-/* Makes the link point to that path, at once. */
-static void point_to(const char *link, const char *path)
-{
-    char whole[PATH_MAX], next[80];
-    assert_non_null(realpath(path, whole));
-    snprintf(next, sizeof next, "%s.next", link);
-    unlink(next);
-    assert_int_equal(symlink(whole, next), 0);
-    assert_int_equal(rename(next, link), 0);
-}
-
 static void wait_for_loads(const struct daemon *daemon, int loads)
 {
     char series[80];
@@ -164,7 +152,7 @@ static void reload_under_load(const char *cache_mb)
     struct daemon daemon;
     assert_non_null(mkdtemp(folder));
     snprintf(link, sizeof link, "%s/model", folder);
-    point_to(link, directories[0]);
+    daemon_point_to(link, directories[0]);
     const char *const options[] = {"--weights", link,  "--cache-mb", cache_mb,
                                    "--topk",    "100", NULL};
     const struct request request = {
@@ -172,7 +160,7 @@ static void reload_under_load(const char *cache_mb)
     daemon_start(&daemon, options);
     struct traffic *traffic = traffic_start(&daemon, &request, is_of_one_model, seen);
     for (int i = 1; i <= RELOADS; i++) {
-        point_to(link, directories[i % MODELS]);
+        daemon_point_to(link, directories[i % MODELS]);
         kill(daemon.pid, SIGHUP);
         wait_for_loads(&daemon, 1 + i);
         traffic_wait(traffic, 2 * (size_t)TRAFFIC_CLIENTS); /* so some began after the swap */

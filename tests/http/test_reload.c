@@ -13,7 +13,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -60,21 +59,10 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* Makes the link point to that path, at once. */
-static void point_to(const char *path)
-{
-    char whole[PATH_MAX], next[80];
-    assert_non_null(realpath(path, whole));
-    snprintf(next, sizeof next, "%s.next", link_path);
-    unlink(next);
-    assert_int_equal(symlink(whole, next), 0);
-    assert_int_equal(rename(next, link_path), 0);
-}
-
 static void start(struct daemon *daemon)
 {
     const char *const options[] = {"--weights", link_path, "--topk", "100", NULL};
-    point_to(directories[0]);
+    daemon_point_to(link_path, directories[0]);
     daemon_start(daemon, options);
 }
 
@@ -141,7 +129,7 @@ static void sighup_puts_new_weights_in_place(void **state)
     start(&daemon);
     assert_int_equal(classify(&daemon), 0);
     double runs = metric(&daemon, "\nsenetd_batches_total ");
-    point_to(directories[1]);
+    daemon_point_to(link_path, directories[1]);
     assert_int_equal(classify(&daemon), 0); /* not before it is asked to */
     kill(daemon.pid, SIGHUP);
     wait_for(&daemon, "loaded", 2);
@@ -158,7 +146,7 @@ static void bad_weights_leave_the_old_ones_in_place(void **state)
     struct daemon daemon;
     (void)state;
     start(&daemon);
-    point_to("tests/golden"); /* no model there */
+    daemon_point_to(link_path, "tests/golden"); /* no model there */
     kill(daemon.pid, SIGHUP);
     wait_for(&daemon, "failed", 1);
     daemon_wait_log(&daemon, "the model stays as it is");
@@ -166,7 +154,7 @@ static void bad_weights_leave_the_old_ones_in_place(void **state)
     struct answer ready = client_get(&daemon, "/readyz");
     assert_int_equal(ready.status, 200);
     client_free(&ready);
-    point_to(directories[1]);
+    daemon_point_to(link_path, directories[1]);
     kill(daemon.pid, SIGHUP);
     wait_for(&daemon, "loaded", 2);
     assert_int_equal(classify(&daemon), 1);
@@ -185,7 +173,7 @@ static void no_request_fails_or_sees_half_of_each(void **state)
         requests[i] = (struct request){
             .path = "/classify?excitations=none", .body = picture.bytes, .size = picture.size};
     for (int i = 1; i <= RELOADS; i++) {
-        point_to(directories[i % MODELS]);
+        daemon_point_to(link_path, directories[i % MODELS]);
         kill(daemon.pid, SIGHUP);
         client_send_all(&daemon, requests, REQUESTS, answers);
         for (size_t j = 0; j < REQUESTS; j++) {
@@ -205,7 +193,7 @@ static void start_with_admin(struct daemon *daemon, struct daemon *admin)
 {
     const char *const options[] = {"--weights",      link_path,     "--topk", "100",
                                    "--admin-listen", "127.0.0.1:0", NULL};
-    point_to(directories[0]);
+    daemon_point_to(link_path, directories[0]);
     daemon_start(daemon, options);
     *admin = daemon_admin(daemon);
 }
@@ -222,7 +210,7 @@ static void the_admin_call_answers_when_the_new_model_serves(void **state)
     struct daemon daemon, admin;
     (void)state;
     start_with_admin(&daemon, &admin);
-    point_to(directories[1]);
+    daemon_point_to(link_path, directories[1]);
     struct answer answer = load(&admin, "tiny_timm", NULL);
     assert_int_equal(answer.status, 200);
     const json_t *model = client_member(answer.json, "model");
@@ -230,7 +218,7 @@ static void the_admin_call_answers_when_the_new_model_serves(void **state)
                         senet_info(models[1])->sha256);
     client_free(&answer);
     assert_int_equal(classify(&daemon), 1);
-    point_to("tests/golden");
+    daemon_point_to(link_path, "tests/golden");
     answer = load(&admin, "tiny_legacy", NULL);
     client_check_error(&answer, 500, "model.safetensors");
     client_free(&answer);
@@ -265,7 +253,7 @@ static void a_load_may_take_long(void **state)
     const char *const options[] = {
         "--weights",   link_path,         "--labels", fifo, "--admin-listen",
         "127.0.0.1:0", "--stall-timeout", "1",        NULL};
-    point_to(directories[0]);
+    daemon_point_to(link_path, directories[0]);
     assert_int_equal(pthread_create(&writer, NULL, write_labels_late, fifo), 0);
     daemon_start(&daemon, options);
     pthread_join(writer, NULL);
@@ -314,7 +302,7 @@ static void the_cache_does_not_outlive_its_model(void **state)
                                    "--cache-mb", "1",       NULL};
     struct daemon daemon;
     (void)state;
-    point_to(directories[0]);
+    daemon_point_to(link_path, directories[0]);
     daemon_start(&daemon, options);
     classify_cached(&daemon, "/classify", false, 0);
     classify_cached(&daemon, "/classify", true, 0);
@@ -325,7 +313,7 @@ static void the_cache_does_not_outlive_its_model(void **state)
     struct answer bad = client_post(&daemon, "/classify", "no image", 8);
     client_check_problem(&bad, 415, "");
     client_free(&bad);
-    point_to(directories[1]);
+    daemon_point_to(link_path, directories[1]);
     kill(daemon.pid, SIGHUP);
     wait_for(&daemon, "loaded", 2);
     classify_cached(&daemon, "/classify", false, 1);
