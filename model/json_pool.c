@@ -26,8 +26,8 @@ struct pool {
 
 static _Thread_local struct pool *present;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static json_malloc_t other_malloc;
-static json_free_t other_free;
+static json_malloc_t other_malloc = malloc;
+static json_free_t other_free = free;
 
 static void *take(size_t size)
 {
