@@ -80,7 +80,8 @@ $(O)/server/%.o: server/%.c Makefile
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_ALL) -Iinclude -Iserver -c -o $@ $<
 
-# Backends are the only files with an instruction set of their own; they are chosen at run time.
+# Backends, and the resize, are the only files with an instruction set of their own; they are chosen
+# at run time.
 # Contraction into fused multiply-adds is what they are for.
 # On other architectures than their own these files are empty.
 ifneq ($(X86),)
@@ -91,6 +92,7 @@ $(O)/model/kernels_avxvnni_int8.o: CFLAGS_ISA = -mavx2 -mavxvnni -mfma -ffp-cont
 $(O)/model/kernels_avx2.o $(O)/model/kernels_avx2_bf16.o $(O)/model/kernels_avx2_int8.o: \
     CFLAGS_ISA = -mavx2 -mfma -ffp-contract=fast
 endif
+$(O)/model/resample_avx2.o: CFLAGS_ISA = $(if $(X86),-mavx2)
 $(O)/model/kernels_neon.o $(O)/model/kernels_neon_bf16.o $(O)/model/kernels_neon_int8.o: \
     CFLAGS_ISA = -ffp-contract=fast
 

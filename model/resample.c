@@ -7,14 +7,15 @@
  * computed, so even an image a million times wider than high costs no more than its crop.
  */
 #include "resample.h"
+#include "resample_passes.h"
 #include <assert.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FRACTION_BITS     22
 #define TABLE_MAX_WEIGHTS ((size_t)1 << 24)
+#define TILE_WIDTH        4096 /* pixels that are transposed at a time, if no window is wider */
 #define PI                3.14159265358979323846
 
 void preprocess_default(struct preprocess *preprocess)
@@ -63,15 +64,6 @@ static const struct filter {
                [INTERPOLATION_LANCZOS] = {lanczos3, 3}};
 
 /* ---- one axis ---------------------------------------------------------------------------- */
-
-/* For output positions first..first+count-1 of an axis resized from `from` to `to`: the input
- * window each reads and its fixed-point weights. */
-struct axis {
-    size_t count, taps; /* outputs; most weights of one */
-    size_t *begin;      /* [count] first input position */
-    size_t *length;     /* [count] */
-    int32_t *weights;   /* [count][taps] */
-};
 
 static void fill_window(const struct filter *filter, double center, double scale, size_t from,
                         double *scratch, struct axis *axis, size_t index)
@@ -125,51 +117,6 @@ static enum error_code axis_new(const struct filter *filter, size_t from, size_t
     return ERROR_NONE;
 }
 
-/* ---- the two passes ---------------------------------------------------------------------- */
-
-static uint8_t round_fixed(int32_t sum)
-{
-    int32_t value = sum >> FRACTION_BITS; /* floor; one half was added before */
-    return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
-}
-
-/* Weighted sum of RGB pixels `step` bytes apart. */
-static void blend(const uint8_t *pixel, size_t step, const int32_t *weights, size_t length,
-                  uint8_t *out)
-{
-    int32_t r = 1 << (FRACTION_BITS - 1), g = r, b = r;
-    for (size_t i = 0; i < length; i++, pixel += step) {
-        r += pixel[0] * weights[i];
-        g += pixel[1] * weights[i];
-        b += pixel[2] * weights[i];
-    }
-    out[0] = round_fixed(r);
-    out[1] = round_fixed(g);
-    out[2] = round_fixed(b);
-}
-
-/* rows[last - first][columns->count][3] from image rows first..last-1. */
-static void pass_horizontal(const struct image *image, const struct axis *columns, size_t first,
-                            size_t last, uint8_t *rows)
-{
-    for (size_t y = first; y < last; y++) {
-        const uint8_t *line = image->pixels + y * image->width * 3;
-        for (size_t x = 0; x < columns->count; x++, rows += 3)
-            blend(line + columns->begin[x] * 3, 3, columns->weights + x * columns->taps,
-                  columns->length[x], rows);
-    }
-}
-
-/* out[lines->count][width][3] from rows, whose first line is image row `first`. */
-static void pass_vertical(const uint8_t *rows, size_t first, size_t width, const struct axis *lines,
-                          uint8_t *out)
-{
-    for (size_t y = 0; y < lines->count; y++)
-        for (size_t x = 0; x < width; x++, out += 3)
-            blend(rows + ((lines->begin[y] - first) * width + x) * 3, width * 3,
-                  lines->weights + y * lines->taps, lines->length[y], out);
-}
-
 /* ---- sizes as timm and torchvision compute them ------------------------------------------- */
 
 struct geometry {
@@ -215,6 +162,42 @@ size_t resample_shrink(size_t width, size_t height, const struct preprocess *pre
 
 /* ---- all together ------------------------------------------------------------------------ */
 
+static enum error_code passes_allocate(struct passes *passes, struct error *err)
+{
+    const struct axis *columns = &passes->columns, *lines = &passes->lines;
+    passes->first = lines->begin[0];
+    passes->last = lines->begin[lines->count - 1] + lines->length[lines->count - 1];
+    passes->tile_width = columns->taps > TILE_WIDTH ? columns->taps : TILE_WIDTH;
+    if (passes->tile_width > passes->image->width)
+        passes->tile_width = passes->image->width;
+    passes->tile = malloc((passes->tile_width + SIDE) * CHUNK);
+    passes->turned = malloc((columns->count + SIDE) * CHUNK);
+    passes->rows = malloc((passes->last - passes->first) * columns->count * 3 + CHUNK);
+    if (!passes->tile || !passes->turned || !passes->rows)
+        return error_set(err, ERROR_MEMORY, "resize: out of memory");
+    return ERROR_NONE;
+}
+
+static void run(const struct passes *passes, uint8_t *out)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2")) {
+        resample_avx2_run(passes, out);
+        return;
+    }
+#endif
+    passes_run(passes, out);
+}
+
+static void passes_free(struct passes *passes)
+{
+    axis_free(&passes->columns);
+    axis_free(&passes->lines);
+    free(passes->tile);
+    free(passes->turned);
+    free(passes->rows);
+}
+
 enum error_code image_crop(const struct image *image, const struct preprocess *p, uint8_t *out,
                            struct error *err)
 {
@@ -222,39 +205,30 @@ enum error_code image_crop(const struct image *image, const struct preprocess *p
     const struct filter *filter = &filters[p->interpolation];
     struct geometry to;
     geometry_init(image->full_width, image->full_height, p, &to);
-    struct axis columns = {0}, lines = {0};
-    uint8_t *rows = NULL;
+    struct passes passes = {.image = image};
     enum error_code code =
-        axis_new(filter, image->width, to.width, to.left, p->width, &columns, err);
+        axis_new(filter, image->width, to.width, to.left, p->width, &passes.columns, err);
     if (code == ERROR_NONE)
-        code = axis_new(filter, image->height, to.height, to.top, p->height, &lines, err);
-    if (code != ERROR_NONE)
-        goto end;
-    size_t first = lines.begin[0];
-    size_t last = lines.begin[p->height - 1] + lines.length[p->height - 1];
-    rows = malloc((last - first) * p->width * 3);
-    if (!rows) {
-        code = error_set(err, ERROR_MEMORY, "resize: out of memory");
-        goto end;
-    }
-    pass_horizontal(image, &columns, first, last, rows);
-    pass_vertical(rows, first, p->width, &lines, out);
-end:
-    free(rows);
-    axis_free(&columns);
-    axis_free(&lines);
+        code = axis_new(filter, image->height, to.height, to.top, p->height, &passes.lines, err);
+    if (code == ERROR_NONE)
+        code = passes_allocate(&passes, err);
+    if (code == ERROR_NONE)
+        run(&passes, out);
+    passes_free(&passes);
     return code;
 }
 
-void image_normalise(const uint8_t *crop, const struct preprocess *p, float *out)
+void image_normalise(const uint8_t *restrict crop, const struct preprocess *p, float *restrict out)
 {
     size_t area = p->width * p->height;
-    for (size_t c = 0; c < 3; c++) {
-        float table[256];
+    float red[256], green[256], blue[256], *tables[] = {red, green, blue};
+    for (size_t c = 0; c < 3; c++)
         for (size_t v = 0; v < 256; v++)
-            table[v] = ((float)v / 255 - p->mean[c]) / p->std[c];
-        for (size_t i = 0; i < area; i++)
-            out[c * area + i] = table[crop[3 * i + c]];
+            tables[c][v] = ((float)v / 255 - p->mean[c]) / p->std[c];
+    for (size_t i = 0; i < area; i++, crop += 3) {
+        out[i] = red[crop[0]];
+        out[area + i] = green[crop[1]];
+        out[2 * area + i] = blue[crop[2]];
     }
 }
 
