@@ -3,10 +3,11 @@
  * Numbers are the bulk of an answer: 15,104 gates of one image. printf takes about 2 ms for them;
  * here a number is scaled by a power of ten to an integer of `digits` digits and printed by
  * division, which is exact enough (a double carries 15) and much faster. Values from 1e-5 to 1, as
- * gates are, go without loops that depend on the value. Very small and very large ones, which are
- * rare, go through printf.
+ * gates are, go without loops that depend on the value, arrays of them by fractions.c. Very small
+ * and very large ones, which are rare, go through printf.
  */
 #include "writer.h"
+#include "fractions.h"
 
 #include <assert.h>
 #include <math.h>
@@ -20,7 +21,6 @@
 
 /* The longest number: sign, digits, point, zeros; or printf's exponent form. */
 #define NUMBER_BYTES 32
-#define RESERVE      64 /* numbers that room is made for at a time */
 
 void writer_free(struct writer *w)
 {
@@ -255,6 +255,23 @@ static char *number_before(char *end, double value, unsigned digits)
     return at;
 }
 
+/* The same of a magnitude in [1e-14, 1e-5), as printf's %g writes it. */
+static char *small_before(char *end, double value, unsigned digits)
+{
+    unsigned exponent = 6;
+    while (fabs(value) * power_of_ten[exponent] < 1)
+        exponent++;
+    double mantissa = value * power_of_ten[exponent];
+    if (fabs(mantissa) + 0.5 / power_of_ten[digits - 1] >= 10) { /* it rounds to the next power */
+        mantissa = value < 0 ? -1 : 1;
+        exponent--;
+    }
+    end = digits_before(end, exponent, 2);
+    *--end = '-';
+    *--end = 'e';
+    return number_before(end, mantissa, digits);
+}
+
 /* Writes a value in [1e-5, 1) to out, NUMBER_BYTES of room; returns the length. */
 static size_t put_fraction(char *out, double value, unsigned digits)
 {
@@ -301,9 +318,10 @@ static void append_number(struct writer *w, double value, unsigned digits)
         w->size += put_fraction(w->bytes + w->size, magnitude, digits);
         return;
     }
-    if (magnitude >= 1 && magnitude < power_of_ten[digits]) {
+    bool small = magnitude >= 1e-14 && magnitude < 1e-5;
+    if (small || (magnitude >= 1 && magnitude < power_of_ten[digits])) {
         char *end = number + sizeof number;
-        char *at = number_before(end, value, digits);
+        char *at = small ? small_before(end, value, digits) : number_before(end, value, digits);
         memcpy(w->bytes + w->size, at, (size_t)(end - at));
         w->size += (size_t)(end - at);
         return;
@@ -328,18 +346,19 @@ void writer_number(struct writer *w, double value, unsigned digits)
         append_number(w, value, digits);
 }
 
-/* The same of several, a comma behind each. The place is a local variable: through the writer each
- * number would wait for the one before it. */
+/* The same of up to FRACTIONS_MOST, a comma behind each. */
 static void append_floats(struct writer *w, const float *values, size_t count, unsigned digits)
 {
+    struct fractions fractions;
+    if (digits <= 8)
+        fractions_of(values, count, digits, &fractions);
     char *at = w->bytes + w->size;
     for (size_t i = 0; i < count; i++) {
-        double value = (double)values[i];
-        if (value >= 1e-5 && value < 1) {
-            at += put_fraction(at, value, digits);
+        if (digits <= 8 && fractions_has(values[i])) {
+            at = fractions_put(at, &fractions, i);
         } else {
             w->size = (size_t)(at - w->bytes);
-            append_number(w, value, digits);
+            append_number(w, (double)values[i], digits);
             at = w->bytes + w->size;
         }
         *at++ = ',';
@@ -351,12 +370,12 @@ void writer_floats(struct writer *w, const float *values, size_t count, unsigned
 {
     assert(digits >= 1 && digits <= 9);
     writer_open(w, '[');
-    for (size_t i = 0; i < count; i += RESERVE) {
+    for (size_t i = 0; i < count; i += FRACTIONS_MOST) {
         size_t left = count - i;
-        writer_reserve(w, RESERVE * (NUMBER_BYTES + 1));
+        writer_reserve(w, FRACTIONS_MOST * (NUMBER_BYTES + 1));
         if (w->failed)
             return;
-        append_floats(w, values + i, left < RESERVE ? left : RESERVE, digits);
+        append_floats(w, values + i, left < FRACTIONS_MOST ? left : FRACTIONS_MOST, digits);
     }
     if (count > 0)
         w->size--; /* the last comma */

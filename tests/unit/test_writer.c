@@ -108,11 +108,56 @@ static void numbers_are_short(void **state)
     check_text(0.00123456, 5, "0.0012346");
     check_text(0.00001, 5, "0.00001");
     check_text(0.00000123456, 5, "1.2346e-06");
+    check_text(-0.000002, 5, "-2e-06");
+    check_text(0.0000099999996, 5, "1e-05");
+    check_text(0.00000000099999996, 5, "1e-09");
     check_text(-12.3456789, 6, "-12.3457");
     check_text(100, 5, "100");
     check_text(99999.7, 5, "100000");
     check_text(INFINITY, 5, "null");
     check_text(NAN, 5, "null");
+}
+
+/* One that is short for a gate's, one near it on either side, or one that no gate has. */
+static float any_float(void)
+{
+    static const float odd[] = {0, -0.0f, 1, -1, 1.5f, 1e-5f, 1e-30f, -0.25f, 1e9f, NAN, INFINITY};
+    double unit = random_unit();
+    double round = floor(unit * 1000) / pow(10, (double)(random_bits() % 7));
+    switch (random_bits() % 5) {
+    case 0:
+        return (float)unit;
+    case 1:
+        return (float)pow(unit, 12);
+    case 2:
+        return nextafterf((float)round, random_bits() % 2 ? 0 : 1);
+    case 3:
+        return (float)(1 - pow(unit, 12)); /* saturated */
+    default:
+        return odd[random_bits() % (sizeof odd / sizeof *odd)];
+    }
+}
+
+/* Of every length, whichever way the vectors of the machine take. */
+static void arrays_are_as_their_numbers(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 3000; i++) {
+        float values[200];
+        size_t count = i % 201;
+        unsigned digits = 1 + (unsigned)(i % 9);
+        struct writer array = {0}, single = {0};
+        for (size_t j = 0; j < count; j++)
+            values[j] = any_float();
+        writer_floats(&array, values, count, digits);
+        writer_open(&single, '[');
+        for (size_t j = 0; j < count; j++)
+            writer_number(&single, (double)values[j], digits);
+        writer_close(&single, ']');
+        assert_string_equal(terminated(&array), terminated(&single));
+        writer_free(&array);
+        writer_free(&single);
+    }
 }
 
 static void check_string(const char *bytes, size_t size, const char *expected)
@@ -199,6 +244,7 @@ int main(void)
         cmocka_unit_test(numbers_are_nearest_with_the_digits_asked_for),
         cmocka_unit_test(powers_of_ten_and_their_neighbours_are_right),
         cmocka_unit_test(numbers_are_short),
+        cmocka_unit_test(arrays_are_as_their_numbers),
         cmocka_unit_test(strings_survive_and_broken_utf8_is_replaced),
         cmocka_unit_test(any_bytes_give_valid_json),
         cmocka_unit_test(commas_come_by_themselves),
