@@ -6,9 +6,11 @@
  *
  * Adding an image only copies its row: the sums are megabytes, which an inference has driven out of
  * the caches, and clients wait. They are brought up to date when PENDING rows wait or when somebody
- * asks, in pieces that stay in the cache for all waiting rows, each row in its turn.
+ * asks, in pieces that stay in the cache for all waiting rows, each row in its turn. The ring is
+ * touched when it is made: the first touch of its pages would cost a client more than the copy.
  */
 #include "attention.h"
+#include "gates.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -39,6 +41,7 @@ struct attention {
     size_t pending_classes[PENDING];
     double *mean, *squares; /* [floats], squares: sum of squared distances from the mean */
     float *least, *most;    /* [floats] */
+    uint32_t *saturated;    /* [floats], images */
     double *recent;         /* [floats] */
     double recent_squares;  /* sum of its squared weights */
     struct class_sums classes[ATTENTION_CLASSES];
@@ -61,13 +64,16 @@ enum error_code attention_new(size_t floats, struct attention **out, struct erro
     attention->recent = calloc(room, sizeof(double));
     attention->least = calloc(room, sizeof(float));
     attention->most = calloc(room, sizeof(float));
-    attention->rows = calloc(ATTENTION_IMAGES * room, sizeof(float));
+    attention->saturated = calloc(room, sizeof(uint32_t));
+    attention->rows = malloc(ATTENTION_IMAGES * room * sizeof(float));
     pthread_mutex_init(&attention->mutex, NULL);
     if (attention->mean == NULL || attention->squares == NULL || attention->recent == NULL ||
-        attention->least == NULL || attention->most == NULL || attention->rows == NULL) {
+        attention->least == NULL || attention->most == NULL || attention->saturated == NULL ||
+        attention->rows == NULL) {
         attention_free(attention);
         return error_set(err, ERROR_MEMORY, "no memory for the excitation statistics");
     }
+    memset(attention->rows, 0xFF, ATTENTION_IMAGES * room * sizeof(float));
     *out = attention;
     return ERROR_NONE;
 }
@@ -86,6 +92,7 @@ void attention_free(struct attention *attention)
     }
     free(attention->least);
     free(attention->most);
+    free(attention->saturated);
     free(attention->rows);
     free(attention);
 }
@@ -152,6 +159,7 @@ static void sum_piece(struct attention *attention, uint64_t images, const float 
 {
     float *restrict least = attention->least + begin, *restrict most = attention->most + begin;
     double *restrict recent = attention->recent + begin;
+    uint32_t *restrict saturated = attention->saturated + begin;
     const float *restrict gates = row + begin;
     double share = recent_share(images);
     bool first = images == 1;
@@ -161,6 +169,7 @@ static void sum_piece(struct attention *attention, uint64_t images, const float 
     for (size_t i = 0; i < count; i++) {
         least[i] = first || gates[i] < least[i] ? gates[i] : least[i];
         most[i] = first || gates[i] > most[i] ? gates[i] : most[i];
+        saturated[i] += (gates[i] < GATES_SATURATED_LOW) | (gates[i] > GATES_SATURATED_HIGH);
     }
 }
 
@@ -241,6 +250,22 @@ uint64_t attention_statistics(struct attention *attention, size_t offset, size_t
     }
     pthread_mutex_unlock(&attention->mutex);
     return images;
+}
+
+void attention_block(struct attention *attention, size_t offset, size_t count, double *mean,
+                     double *saturated)
+{
+    double sum = 0, beyond = 0;
+    pthread_mutex_lock(&attention->mutex);
+    sum_up(attention);
+    for (size_t i = 0; i < count; i++) {
+        sum += attention->mean[offset + i];
+        beyond += attention->saturated[offset + i];
+    }
+    double images = attention->images > 0 ? (double)attention->images : 1;
+    pthread_mutex_unlock(&attention->mutex);
+    *mean = sum / (double)count;
+    *saturated = beyond / images / (double)count;
 }
 
 uint64_t attention_class_statistics(struct attention *attention, size_t class, size_t offset,

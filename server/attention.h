@@ -40,6 +40,11 @@ void attention_add(struct attention *attention, const char *id, size_t position,
 uint64_t attention_statistics(struct attention *attention, size_t offset, size_t count,
                               double *mean, double *deviation, float *least, float *most);
 
+/* Over all images so far: the mean of these gates together, and the share of them that were
+ * saturated (gates.h); zeros without images. count from 1. */
+void attention_block(struct attention *attention, size_t offset, size_t count, double *mean,
+                     double *saturated);
+
 /* Mean and deviation over the images of one predicted class, as above; 0 where none was seen or its
  * statistics gave way to those of other classes. */
 uint64_t attention_class_statistics(struct attention *attention, size_t class, size_t offset,

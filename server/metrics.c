@@ -1,7 +1,6 @@
 /* metrics.c - see metrics.h. Names and units follow Prometheus' conventions: seconds, bytes,
  * _total on counters. Series are bounded: routes, methods, statuses, stages and blocks are. */
 #include "metrics.h"
-#include "gates.h"
 #include "monotonic.h"
 #include "relative.h"
 
@@ -59,10 +58,6 @@ struct metrics {
     uint64_t rejected[REASONS];
     uint64_t images, last_run;
     uint64_t cache_hits, cache_misses;
-    char gates_of[65];                  /* sha256 of the model that the gates are of */
-    uint64_t gate_images;               /* whose gates are summed up */
-    double gate_mean[MOST_BLOCKS];      /* sums over those images of a block's mean gate */
-    double gate_saturated[MOST_BLOCKS]; /* and of its share of saturated gates */
     time_t start;
 };
 
@@ -135,28 +130,7 @@ void metrics_rejected(struct metrics *metrics, const char *reason)
     pthread_mutex_unlock(&metrics->mutex);
 }
 
-static void count_gates(struct metrics *metrics, const struct senet *model,
-                        const float *excitations)
-{
-    const struct senet_info *info = senet_info(model);
-    size_t blocks = info->blocks;
-    if (strcmp(metrics->gates_of, info->sha256) != 0) { /* another model's blocks are others */
-        memcpy(metrics->gates_of, info->sha256, sizeof metrics->gates_of);
-        memset(metrics->gate_mean, 0, sizeof metrics->gate_mean);
-        memset(metrics->gate_saturated, 0, sizeof metrics->gate_saturated);
-        metrics->gate_images = 0;
-    }
-    metrics->gate_images++;
-    for (size_t b = 0; b < blocks && b < MOST_BLOCKS; b++) {
-        const struct senet_block *block = senet_block(model, b);
-        const struct gates gates = gates_of(excitations + block->offset, block->channels);
-        metrics->gate_mean[b] += gates.mean;
-        metrics->gate_saturated[b] += (double)(gates.low + gates.high) / (double)block->channels;
-    }
-}
-
-void metrics_job(struct metrics *metrics, const struct senet *model, const struct job *job,
-                 int64_t serialize_ns)
+void metrics_job(struct metrics *metrics, const struct job *job, int64_t serialize_ns)
 {
     pthread_mutex_lock(&metrics->mutex);
     for (size_t i = 0; i < job->count; i++) {
@@ -165,7 +139,6 @@ void metrics_job(struct metrics *metrics, const struct senet *model, const struc
             continue;
         metrics->cache_misses += image->cache == CACHE_MISS;
         metrics->cache_hits += image->cache == CACHE_HIT;
-        count_gates(metrics, model, image->excitations);
         if (image->cache == CACHE_HIT)
             continue;
         observe_ns(&metrics->stages[STAGE_DECODE], image->decode_ns);
@@ -291,25 +264,29 @@ static void write_work(const struct metrics *metrics, struct service *service,
                   (unsigned long long)counts.loads, (unsigned long long)counts.failures);
 }
 
-static void write_model(const struct metrics *metrics, const struct senet *model, struct writer *w)
+static void write_model(const struct model *model, struct writer *w)
 {
-    const struct senet_info *info = senet_info(model);
+    const struct senet_info *info = senet_info(model->senet);
+    double mean[MOST_BLOCKS], saturated[MOST_BLOCKS];
+    size_t blocks = info->blocks < MOST_BLOCKS ? info->blocks : MOST_BLOCKS;
     head(w, "senetd_model_info", "gauge", "The model that answers.");
     writer_format(w, "senetd_model_info{sha256=\"%s\",arch=", info->sha256);
     write_label(w, info->architecture);
     writer_format(w, ",precision=\"%s\"} 1\n", info->precision);
-    bool same = strcmp(metrics->gates_of, info->sha256) == 0;
-    double images = same ? (double)metrics->gate_images : 1;
+    for (size_t b = 0; b < blocks; b++) {
+        const struct senet_block *block = senet_block(model->senet, b);
+        attention_block(model->attention, block->offset, block->channels, &mean[b], &saturated[b]);
+    }
     head(w, "senetd_se_gate_mean", "gauge",
          "Mean gate of a block over the images since the model was loaded.");
-    for (size_t b = 0; b < info->blocks && b < MOST_BLOCKS; b++)
-        writer_format(w, "senetd_se_gate_mean{block=\"%s\"} %.6g\n", senet_block(model, b)->name,
-                      same ? metrics->gate_mean[b] / images : 0);
+    for (size_t b = 0; b < blocks; b++)
+        writer_format(w, "senetd_se_gate_mean{block=\"%s\"} %.6g\n",
+                      senet_block(model->senet, b)->name, mean[b]);
     head(w, "senetd_se_gate_saturated_ratio", "gauge",
          "Share of a block's gates below 0.01 or above 0.99.");
-    for (size_t b = 0; b < info->blocks && b < MOST_BLOCKS; b++)
+    for (size_t b = 0; b < blocks; b++)
         writer_format(w, "senetd_se_gate_saturated_ratio{block=\"%s\"} %.6g\n",
-                      senet_block(model, b)->name, same ? metrics->gate_saturated[b] / images : 0);
+                      senet_block(model->senet, b)->name, saturated[b]);
 }
 
 /* Of the blocks whose drift can be told: none before some images were seen. */
@@ -382,7 +359,7 @@ void metrics_write(struct metrics *metrics, struct service *service, struct writ
     single(out, "senetd_model_ready", "gauge", "1 while requests are served.",
            state == SERVICE_READY ? 1 : 0);
     if (model != NULL)
-        write_model(metrics, model->senet, out);
+        write_model(model, out);
     if (model != NULL)
         write_drift(model, out);
     head(out, "senetd_build_info", "gauge", "This program.");

@@ -28,8 +28,7 @@ void metrics_request(struct metrics *metrics, const char *route, const char *met
 void metrics_rejected(struct metrics *metrics, const char *reason);
 
 /* The images of a finished job, and the time it took to write the answer. */
-void metrics_job(struct metrics *metrics, const struct senet *model, const struct job *job,
-                 int64_t serialize_ns);
+void metrics_job(struct metrics *metrics, const struct job *job, int64_t serialize_ns);
 
 void metrics_write(struct metrics *metrics, struct service *service, struct writer *out);
 

@@ -107,7 +107,7 @@ unsigned v2_infer_answer(struct exchange *exchange)
         photos_count_attention(exchange, i);
     exchange->inference_bytes = v2_reply_write(&exchange->out, request, job);
     int64_t end = monotonic_ns();
-    metrics_job(service->metrics, exchange->model->senet, job, end - begin);
+    metrics_job(service->metrics, job, end - begin);
     v2_stats_success(service->v2_stats, &request->model, job, end - exchange->headers_ns,
                      end - begin);
     reply_server_timing(exchange->timing, sizeof exchange->timing, job->images, job->count,

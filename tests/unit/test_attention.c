@@ -1,5 +1,6 @@
 /* test_attention.c - statistics against sums in long double, and the bounds of what is kept. */
 #include "attention.h"
+#include "gates.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -81,6 +82,32 @@ static void statistics_agree_with_plain_sums(void **state)
         assert_true(fabs(deviation[g] - (double)sqrtl(squares / IMAGES)) < 1e-12);
         assert_true(least[g] == low && most[g] == high);
     }
+}
+
+/* gate() goes from 0.01 to 0.99, this a little beyond both. */
+static void a_block_has_one_mean_and_a_saturated_share(void **state)
+{
+    enum { IMAGES = 300 };
+    double mean = 42, saturated = 42;
+    long double sum = 0;
+    size_t beyond = 0;
+    (void)state;
+    attention_block(attention, 1, 3, &mean, &saturated);
+    assert_true(fabs(mean) + fabs(saturated) <= 0);
+    for (size_t i = 0; i < IMAGES; i++) {
+        float gates[FLOATS];
+        for (size_t g = 0; g < FLOATS; g++)
+            gates[g] = 1.02F * gate(i, g) - 0.01F;
+        for (size_t g = 1; g < 4; g++) {
+            sum += (long double)gates[g];
+            beyond += gates[g] < GATES_SATURATED_LOW || gates[g] > GATES_SATURATED_HIGH;
+        }
+        attention_add(attention, "a", 0, i % 3, gates);
+    }
+    attention_block(attention, 1, 3, &mean, &saturated);
+    assert_true(beyond > 20);
+    assert_true(fabs(mean - (double)(sum / (3 * IMAGES))) < 1e-12);
+    assert_true(fabs(saturated - (double)beyond / (3 * IMAGES)) < 1e-12);
 }
 
 static void each_class_has_sums_of_its_own(void **state)
@@ -238,6 +265,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(nothing_is_told_before_the_first_image),
         TEST(statistics_agree_with_plain_sums),
+        TEST(a_block_has_one_mean_and_a_saturated_share),
         TEST(each_class_has_sums_of_its_own),
         TEST(classes_are_bounded),
         TEST(the_recent_mean_forgets),
