@@ -217,7 +217,9 @@ static void *decoder_main(void *argument)
         pthread_mutex_lock(&batch->mutex);
         if (image->error.code == ERROR_NONE && image->cache != CACHE_HIT) {
             turns_push(&batch->ready, &image->job->ready, image);
+            pthread_mutex_unlock(&batch->mutex); /* or who is woken waits for it */
             pthread_cond_signal(&batch->ready_or_end);
+            pthread_mutex_lock(&batch->mutex);
             continue;
         }
         batch->free_slots[batch->free_count++] = image->input;
@@ -249,24 +251,27 @@ static int64_t run(struct worker *worker, size_t count)
     struct batch_image **taken = worker->taken;
     size_t classes = batch->info->classes, gates = batch->info->excitation_floats;
     const float *input = taken[0]->input;
+    float *logits = taken[0]->logits, *excitations = taken[0]->excitations;
     if (count > 1) {
         for (size_t i = 0; i < count; i++)
             memcpy(worker->input + i * batch->input_floats, taken[i]->input,
                    batch->input_floats * sizeof(float));
         free_slots(batch, taken, count);
         input = worker->input;
+        logits = worker->logits;
+        excitations = worker->excitations;
     }
     int64_t begin = monotonic_ns();
     bool alone = taken[0]->run_alone != NULL;
     if (alone)
         taken[0]->run_alone(taken[0], worker->context, input);
     else
-        senet_run(worker->context, count, input, worker->logits, worker->excitations);
+        senet_run(worker->context, count, input, logits, excitations);
     int64_t spent = monotonic_ns() - begin;
     if (count == 1)
         free_slots(batch, taken, 1);
     for (size_t i = 0; i < count; i++) {
-        if (!alone) {
+        if (count > 1) {
             memcpy(taken[i]->logits, worker->logits + i * classes, classes * sizeof(float));
             memcpy(taken[i]->excitations, worker->excitations + i * gates, gates * sizeof(float));
         }
@@ -494,11 +499,12 @@ enum error_code batch_submit(struct batch *batch, struct job *job, struct error 
             job->images[i].since_ns = now;
             turns_push(&batch->encoded, &job->encoded, &job->images[i]);
         }
-        if (job->count == 1)
-            pthread_cond_signal(&batch->encoded_or_slot); /* any decoder will do */
+        bool one = job->count == 1; /* then any decoder will do; the job may be gone below */
+        pthread_mutex_unlock(&batch->mutex); /* or who is woken waits for it */
+        if (one)
+            pthread_cond_signal(&batch->encoded_or_slot);
         else
             pthread_cond_broadcast(&batch->encoded_or_slot);
-        pthread_mutex_unlock(&batch->mutex);
         return ERROR_NONE;
     }
     pthread_mutex_unlock(&batch->mutex);
