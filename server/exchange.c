@@ -3,7 +3,6 @@
 
 #include <ctype.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -26,8 +25,10 @@ void exchange_set_id(struct exchange *exchange, const char *given)
     unsigned char random[16] = {0};
     ssize_t filled = getrandom(random, sizeof random, 0); /* never short for so few bytes */
     (void)filled;
-    for (size_t i = 0; i < sizeof random; i++)
-        snprintf(exchange->id + 2 * i, 3, "%02x", random[i]);
+    static const char hex[] = "0123456789abcdef";
+    for (size_t i = 0; i < 2 * sizeof random; i++)
+        exchange->id[i] = hex[random[i / 2] >> (i % 2 == 0 ? 4 : 0) & 15];
+    exchange->id[2 * sizeof random] = '\0';
 }
 
 enum error_code exchange_acquire_model(struct exchange *exchange, struct error *err)
