@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The daemon under load, beside what its engine does alone.
 
-    make bench-server                   # all of it, about three minutes
+    make bench-server                   # all of it, about five minutes
     make bench-server BENCH="--only reload --reload-seconds 120"
     make bench-soak MINUTES=30          # memory and descriptors over time
 
@@ -15,10 +15,12 @@ import json
 import os
 import platform
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 from load import Service, Upload, closed_loop, free_port, open_loop, percentile
@@ -38,39 +40,54 @@ def cpu_name():
     return platform.machine()
 
 
-def engine_alone(args):
-    """Images per second of the network, and at which batch it is best."""
-    best = {}
-    for batch in (1, 4, 8):
-        out = subprocess.run(
-            [args.senetd, "bench", "--json", "--weights", args.weights, "--batch", str(batch),
-             "--seconds", str(max(1, args.seconds // 2))],
-            check=True, capture_output=True, text=True).stdout
-        best[batch] = json.loads(out)["images_per_s"]
-    batch = max(best, key=best.get)
-    return best[batch], batch
+def describe(args):
+    """Version, kernels and precision of the daemon."""
+    service = start(args)
+    with urllib.request.urlopen(service.url("/version"), timeout=10) as answer:
+        version = json.load(answer)
+    service.stop()
+    return f"senetd {version['version']} ({version['kernels']}, {service.answer['model']['precision']})"
+
+
+def engine_alone(args, batch):
+    """Images per second of the network."""
+    out = subprocess.run(
+        [args.senetd, "bench", "--json", "--weights", args.weights, "--batch", str(batch),
+         "--seconds", str(args.seconds)],
+        check=True, capture_output=True, text=True).stdout
+    return json.loads(out)["images_per_s"]
 
 
 def show_closed_loop(args):
-    """Returns the most images per second that were served."""
-    before, batch = engine_alone(args)
+    """In rounds, the engine alone before each load: what else runs on the machine strikes both.
+    Returns the most images per second that were served."""
+    batches, counts = (1, 4, 8), (1, 4, 16, 64)
+    engine = {batch: [] for batch in batches}
+    rows = {clients: [] for clients in counts}
     service = start(args, "/classify")
-    rows = [closed_loop(service, 1, 1)]  # warm
-    rows = [(clients, closed_loop(service, clients, args.seconds)) for clients in (1, 4, 16, 64)]
+    closed_loop(service, 16, 2)  # warm
+    for _ in range(args.rounds):
+        for clients, batch in zip(counts, (*batches, 8)):
+            engine[batch].append(engine_alone(args, batch))
+            rows[clients].append(closed_loop(service, clients, args.seconds))
     service.stop()
-    after, _ = engine_alone(args)
-    engine = (before + after) / 2
-    print(f"\nClosed loop, whole answers. Engine alone: {before:.1f} images/s before, {after:.1f} "
-          f"after (batch {batch})\n\n"
+    best = max(batches, key=lambda batch: statistics.median(engine[batch]))
+    alone = statistics.median(engine[best])
+    print(f"\nClosed loop, whole answers, medians of {args.rounds} rounds. Engine alone: {alone:.1f} "
+          f"images/s at its best batch, {best} ({min(engine[best]):.1f} to {max(engine[best]):.1f})\n\n"
           "| clients | images/s | of the engine's | p50, p99 (ms) | p50 beyond decode, preprocess, "
           "infer (ms) | failures |\n|---|---|---|---|---|---|")
-    for clients, row in rows:
-        rate = row["answers"] / row["seconds"]
-        beyond = f"{row['p50_ms'] - row['stages_p50_ms']:.2f}" if clients == 1 else ""
-        print(f"| {clients} | {rate:.1f} | {100 * rate / engine:.1f} % | {row['p50_ms']:.1f}, "
-              f"{row['p99_ms']:.1f} | {beyond} | {row['failures']} |", flush=True)
-    return (max(row["answers"] / row["seconds"] for _, row in rows),
-            sum(row["failures"] for _, row in rows))
+    rates = {}
+    for clients in counts:
+        def median(get):
+            return statistics.median(get(row) for row in rows[clients])
+        rates[clients] = median(lambda row: row["answers"] / row["seconds"])
+        beyond = median(lambda row: row["p50_ms"] - row["stages_p50_ms"])
+        print(f"| {clients} | {rates[clients]:.1f} | {100 * rates[clients] / alone:.1f} % | "
+              f"{median(lambda row: row['p50_ms']):.1f}, {median(lambda row: row['p99_ms']):.1f} | "
+              f"{f'{beyond:.2f}' if clients == 1 else ''} | "
+              f"{sum(row['failures'] for row in rows[clients])} |", flush=True)
+    return max(rates.values()), sum(row["failures"] for each in rows.values() for row in each)
 
 
 def find_capacity(args):
@@ -178,17 +195,18 @@ def main():
     parser.add_argument("--senetd", default="build/senetd")
     parser.add_argument("--weights", default="weights/demo")
     parser.add_argument("--photo", type=Path, default="tests/data/cat.jpg")
-    parser.add_argument("--seconds", type=int, default=8, help="of each measurement")
+    parser.add_argument("--seconds", type=int, default=6, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="of the closed loop")
     parser.add_argument("--reload-seconds", type=int, default=20)
     parser.add_argument("--queue", type=int, default=64, help="of the open loop")
     parser.add_argument("--daemon", default="", help="its further options, in one word")
     parser.add_argument("--only", choices=("closed", "open", "reload", "end"))
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="nothing but a soak")
     args = parser.parse_args()
-    print(f"{cpu_name()}, {len(os.sched_getaffinity(0))} CPUs, "
-          f"{args.seconds} s each")
     with tempfile.TemporaryDirectory() as folder:
         args.upload = Upload(folder, "photo", args.photo.read_bytes(), "image/jpeg")
+        print(f"{cpu_name()}, {len(os.sched_getaffinity(0))} CPUs, {args.seconds} s each, "
+              f"{describe(args)}")
         if args.soak:
             return 1 if soak(args) else 0
         capacity, failed = show_closed_loop(args) if args.only in (None, "closed") else (
