@@ -2,7 +2,7 @@
 // and the view whose tab is chosen is redrawn. Each view lives in a module of its own.
 
 import * as api from './api.js';
-import {showAttention, startAttention} from './attention.js';
+import {NO_BLOCKS, showAttention, startAttention} from './attention.js';
 import {showClasses, startClasses} from './classes.js';
 import {comparedPhotos, showCompare, startCompare} from './compare.js';
 import {announce, byId, copyText, el, formatPercent, notify} from './dom.js';
@@ -201,8 +201,9 @@ async function start() {
   model = await api.fetchModel();
   byId('model').textContent = `${model.name} · ${model.architecture}, ${model.classes} classes, ` +
     `${model.blocks.length} blocks · ${model.precision}, ${model.kernels}`;
-  if (model.blocks.length === 0) {
-    notify('This model is a plain ResNet: no block has squeeze-and-excitation.');
+  if (model.blocks.length === 0) { // the other views have nothing to show
+    notify(NO_BLOCKS);
+    byId('tabs').hidden = true;
   }
   await refreshReferences();
   startAttention(model);

@@ -5,6 +5,7 @@ import {d3, divergingScale, gateScale} from './charts.js';
 import {byId, formatCount, formatGate, formatSigned, formatTick, showPhoto, showTopK} from './dom.js';
 import {shades, showLegend, Strips} from './strips.js';
 
+export const NO_BLOCKS = 'This model is a plain ResNet: no block has squeeze-and-excitation.';
 const MOST_Z = 3;
 
 let strips;
@@ -50,7 +51,8 @@ export function attentionRows(photo, references, colour, how) {
   label: relative ? 'z: standard deviations from the reference' : 'gate'};
 }
 
-function describeReference(references) {
+function describeReference(photo, references) {
+  if (photo.excitations.length === 0) return NO_BLOCKS;
   if (references === null) {
     return 'No reference yet: it takes two photos at least. Colours show the gates themselves.';
   }
@@ -67,7 +69,7 @@ function draw() {
   const {rows, scale, label, format} =
     attentionRows(photo, references, byId('colour').value, byId('order').value);
   byId('colour').disabled = references === null;
-  byId('reference').textContent = describeReference(references);
+  byId('reference').textContent = describeReference(photo, references);
   showLegend(byId('legend'), scale, label, format);
   strips.show(rows);
 }

@@ -320,6 +320,20 @@ def with_hostile_labels(browser, binary, weights, shots):
         daemon.stop()
 
 
+def without_blocks(browser, binary, shots):
+    """A plain ResNet: its classes, and that there is nothing else to see."""
+    daemon = Daemon(binary, ROOT / "tests/golden/fixtures/tiny_resnet")
+    window = Window(browser, daemon.base, 1280, 900, False, shots)
+    expect(window.page.locator("#notice")).to_contain_text("plain ResNet")
+    window.choose([str(DATA / "cat.jpg")])
+    check_top_k(window.page, "#topk", daemon.classify(DATA / "cat.jpg"))
+    expect(window.page.locator("#reference")).to_contain_text("plain ResNet")
+    expect(window.page.locator("#tabs")).to_be_hidden()
+    expect(window.page.locator("#curl")).to_contain_text("/classify")
+    window.close()
+    daemon.stop()
+
+
 def by_keyboard(browser, daemon, shots):
     """All of it without a pointer, and what a screen reader is told."""
     window = Window(browser, daemon.base, 1280, 900, False, shots)
@@ -509,6 +523,8 @@ def main():
             print("the page by keyboard: passed")
             with_hostile_labels(browser, options.senetd, options.weights, options.shots)
             print("the page with hostile labels: passed")
+            without_blocks(browser, options.senetd, options.shots)
+            print("the page of a plain ResNet: passed")
             through_a_restart(browser, daemon, options.shots)
             print("the page through a restart: passed")
             browser.close()
