@@ -17,6 +17,7 @@
  *   bf16     bf16                bf16                 bf16      fp32
  *   int8     int8, a scale for   uint8 in units of    bf16      int32
  *            each output         the layer's scale
+ *   (where a CPU cannot multiply bytes, the same values in 16 bits)
  * Squeezed vectors, excitations and logits are fp32 in all of them.
  */
 #ifndef SENETD_KERNELS_H

@@ -5,13 +5,68 @@
 #include "kernels.h"
 #include <string.h>
 
-typedef float active;
-typedef float linear;
-#define LINEAR_TO_FLOAT(value)   (value)
-#define LINEAR_FROM_FLOAT(value) (value)
-#include "kernels_pointwise.h"
+/* The operations between convolutions; a plane is a whole image. */
 
-POINTWISE_FUNCTIONS(c)
+static void max_pool(size_t planes, size_t c, size_t height, size_t width, size_t pad,
+                     size_t out_height, size_t out_width, const void *input, void *output)
+{
+    const float *in = input;
+    float *out = output;
+    for (size_t n = 0; n < planes; n++, in += height * width * c)
+        for (size_t y = 0; y < out_height; y++)
+            for (size_t x = 0; x < out_width; x++, out += c) {
+                size_t top = y * 2 < pad ? 0 : y * 2 - pad, left = x * 2 < pad ? 0 : x * 2 - pad;
+                size_t bottom = y * 2 + 3 - pad, right = x * 2 + 3 - pad;
+                bottom = bottom < height ? bottom : height;
+                right = right < width ? right : width;
+                memcpy(out, in + (top * width + left) * c, c * sizeof *out);
+                for (size_t row = top; row < bottom; row++)
+                    for (size_t column = left; column < right; column++) {
+                        const float *pixel = in + (row * width + column) * c;
+                        for (size_t i = 0; i < c; i++)
+                            out[i] = pixel[i] > out[i] ? pixel[i] : out[i];
+                    }
+            }
+}
+
+/* Sums run over 64 pixels before they are added up, which keeps the rounding error of large
+ * images small. */
+static void average_pool(size_t planes, size_t c, size_t area, const void *input, float *out)
+{
+    enum { RUN = 64, WIDTH = 16 };
+    const float *in = input;
+    for (size_t n = 0; n < planes; n++, in += area * c, out += c)
+        for (size_t c0 = 0; c0 < c; c0 += WIDTH) {
+            size_t width = c - c0 < WIDTH ? c - c0 : WIDTH;
+            float total[WIDTH] = {0};
+            for (size_t p0 = 0; p0 < area; p0 += RUN) {
+                float sum[WIDTH] = {0};
+                size_t end = p0 + RUN < area ? p0 + RUN : area;
+                for (size_t p = p0; p < end; p++)
+                    for (size_t i = 0; i < width; i++)
+                        sum[i] += in[p * c + c0 + i];
+                for (size_t i = 0; i < width; i++)
+                    total[i] += sum[i];
+            }
+            for (size_t i = 0; i < width; i++)
+                out[c0 + i] = total[i] / (float)area;
+        }
+}
+
+static void scale_add_relu(size_t planes, size_t c, size_t area, const void *branch,
+                           const float *gate, const void *shortcut, void *sum, void *active,
+                           float scale)
+{
+    const float *u = branch, *add = shortcut;
+    float *y = sum;
+    for (size_t n = 0; n < planes; n++, gate += gate ? c : 0)
+        for (size_t p = 0; p < area; p++, u += c, add += c, y += c)
+            for (size_t i = 0; i < c; i++) {
+                float value = (gate ? u[i] * gate[i] : u[i]) + add[i];
+                y[i] = value > 0 ? value : 0;
+            }
+    (void)active, (void)scale;
+}
 
 static bool supported(void)
 {
@@ -49,7 +104,7 @@ static void pack(const struct conv *conv, const float *source, const float *bias
 #define NHWC_BACKEND(NAME, CONV_SCRATCH, CONV)                                                     \
     {                                                                                              \
         .name = NAME, .precision = PRECISION_FP32, .native = true, .lanes = 0,                     \
-        .supported = supported, .active_bytes = sizeof(active), .linear_bytes = sizeof(linear),    \
+        .supported = supported, .active_bytes = sizeof(float), .linear_bytes = sizeof(float),      \
         .packed_bytes = packed_bytes, .pack = pack, .conv_scratch = CONV_SCRATCH, .conv = CONV,    \
         .max_pool = max_pool, .average_pool = average_pool, .scale_add_relu = scale_add_relu       \
     }

@@ -13,6 +13,7 @@ typedef int32_t word __attribute__((may_alias));
 typedef bf16 weight;
 typedef bf16 active;
 typedef bf16 linear;
+typedef bf16_vec active_lanes; /* at least 0, so they compare like the integers of their bits */
 typedef vec sums;
 
 INLINE sums sums_begin(const float *bias)
@@ -89,10 +90,11 @@ static void gather_photo(const struct conv *conv, const float *row, size_t plane
 
 #include "kernels_simd.h"
 
-#define LINEAR_TO_FLOAT(value)   bf16_to_float(value)
-#define LINEAR_FROM_FLOAT(value) bf16_from_float(value)
-#include "kernels_pointwise.h"
-POINTWISE_FUNCTIONS(LANES)
+#define linear_load  bf16_load
+#define linear_store bf16_store
+/* Active and linear are one, and nothing is stored twice. */
+#define active_store bf16_store
+#include "kernels_simd_pointwise.h"
 
 const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
                                     .precision = PRECISION_BF16,

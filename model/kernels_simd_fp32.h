@@ -8,6 +8,7 @@ typedef float word __attribute__((may_alias));
 typedef float weight;
 typedef float active;
 typedef float linear;
+typedef vec active_lanes;
 typedef vec sums;
 typedef vec weights_register;
 
@@ -80,10 +81,19 @@ static void conv_run(const struct conv *conv, size_t batch, size_t height, size_
                                                       team);
 }
 
-#define LINEAR_TO_FLOAT(value)   (value)
-#define LINEAR_FROM_FLOAT(value) (value)
-#include "kernels_pointwise.h"
-POINTWISE_FUNCTIONS(LANES)
+INLINE vec linear_load(const linear *from)
+{
+    return LOAD(from);
+}
+
+INLINE void linear_store(linear *to, vec value)
+{
+    *(vec *)to = value;
+}
+
+/* Active and linear are one, and nothing is stored twice. */
+#define active_store linear_store
+#include "kernels_simd_pointwise.h"
 
 const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
                                     .precision = PRECISION_FP32,

@@ -5,36 +5,42 @@
  * which a ReLU has made at least 0. A photo's bytes have 128 for zero; what that adds to every sum
  * is known at packing and taken off the bias. So is what rounding the weights adds to an output on
  * average, where the input's means are known (bias correction: Nagel et al., "Data-Free
- * Quantization Through Weight Equalization and Bias Correction", 2019, section 4.2). A word holds
- * the four neighbouring channels 4i..4i+3. The sums are exact, so that all backends agree to the
- * last bit.
+ * Quantization Through Weight Equalization and Bias Correction", 2019, section 4.2). The sums are
+ * exact, so that all backends agree to the last bit.
  *
- * SIMD_INT8_DOT(sum, word, weights) multiplies four bytes by four and adds, without saturation;
- * without it plain vector code does. SIMD_VECTORS names the fp32 backend for the vectors.
+ * SIMD_INT8_DOT(sum, word, weights) multiplies four bytes by four and adds, without saturation: a
+ * word holds the four neighbouring channels 4i..4i+3. Where the CPU cannot do that, the same
+ * values lie in 16 bits each, a word holds channels 2i and 2i+1, and SIMD_INT16_DOT multiplies them
+ * by two weights, or plain vector code does. SIMD_VECTORS names the fp32 backend for the vectors.
  */
 #include "kernels_vector.h"
 #include <math.h>
 
-#define GROUP       4
 #define HEAD_FLOATS 2 /* packed: scale and bias of each output, in units of the output */
 #define PHOTO_ZERO  128
 typedef int32_t word __attribute__((may_alias));
+#ifdef SIMD_INT8_DOT
+#define GROUP 4
 typedef int8_t weight;
 typedef uint8_t active;
+static const word photo_zero = (word)(PHOTO_ZERO * 0x01010101u);
+#else
+#define GROUP 2
+typedef int16_t weight;
+typedef uint16_t active;
+static const word photo_zero = PHOTO_ZERO * 0x00010001;
+#endif
 typedef bf16 linear;
+typedef active active_lanes
+    __attribute__((vector_size(SIMD_FLOATS * sizeof(active)), aligned(1), may_alias));
 typedef ivec sums;
+typedef ivec weights_register;
 
 INLINE sums sums_begin(const float *bias)
 {
     (void)bias;
     return (sums){0};
 }
-
-#ifdef SIMD_INT8_LOAD
-/* The including file's own: weights_register, weights_load and sums_add. */
-SIMD_INT8_LOAD
-#else
-typedef ivec weights_register;
 
 INLINE weights_register weights_load(const word *from)
 {
@@ -43,32 +49,33 @@ INLINE weights_register weights_load(const word *from)
 
 INLINE sums sums_add(sums sum, word value, weights_register w)
 {
-#ifdef SIMD_INT8_DOT
+#if defined(SIMD_INT8_DOT)
     return SIMD_INT8_DOT(sum, value, w);
+#elif defined(SIMD_INT16_DOT)
+    return SIMD_INT16_DOT(sum, value, w);
 #else
-    for (int shift = 0; shift < 32; shift += 8)
-        sum += (w << (24 - shift) >> 24) * (value >> shift & 255);
-    return sum;
+    return sum + (w << 16 >> 16) * (value & 0xffff) + (w >> 16) * (value >> 16);
 #endif
 }
-#endif
+
+/* Stores values of at least 0, in units of the activations. */
+INLINE void active_store(active *to, vec value)
+{
+    const vec most = (vec){0} + 255;
+    ivec above = value > most;
+    value = (vec)(((ivec)value & ~above) | ((ivec)most & above));
+    *(active_lanes *)(void *)to =
+        __builtin_convertvector(__builtin_convertvector(value + 0.5F, ivec), active_lanes);
+}
 
 /* Stores a register of a pixel's block at `out`, whose first channel is `first`. */
 INLINE void sums_end(sums sum, const float *bias, size_t head, bool relu, void *out, size_t first)
 {
-    typedef uint8_t bytes
-        __attribute__((vector_size(SIMD_FLOATS), aligned(1), may_alias)); /* a register's worth */
     vec value = __builtin_convertvector(sum, vec) * LOAD(bias - head) + LOAD(bias);
-    if (relu) {
-        const vec most = (vec){0} + 255;
-        value = positive(value);
-        ivec above = value > most;
-        value = (vec)((ivec)value & ~above) + (vec)((ivec)most & above);
-        *(bytes *)(void *)((uint8_t *)out + first) =
-            __builtin_convertvector(__builtin_convertvector(value + 0.5F, ivec), bytes);
-    } else {
+    if (relu)
+        active_store((active *)out + first, positive(value));
+    else
         bf16_store((bf16 *)out + first, value);
-    }
 }
 
 /* The scale by which an output's weights become int8. */
@@ -113,8 +120,6 @@ INLINE weight pack_weight(const struct conv *conv, const float *head, size_t out
     return quantise(value, head[out] * unit / conv->in_scale);
 }
 
-static const word photo_zero = (word)(PHOTO_ZERO * 0x01010101u);
-
 /* Words of a photo's row, from `channel` on; its channels are `plane` floats apart. */
 static void gather_photo(const struct conv *conv, const float *row, size_t plane, size_t channel,
                          size_t width, word *out)
@@ -124,21 +129,19 @@ static void gather_photo(const struct conv *conv, const float *row, size_t plane
         out[x] = photo_zero;
     for (size_t i = 0; i < GROUP && channel + i < conv->in; i++) {
         const float *values = row + (channel + i) * plane;
-        uint8_t *bytes = (uint8_t *)out + i;
+        active *to = (active *)out + i;
         for (size_t x = 0; x < width; x++) {
             float value = values[x] * inverse + (PHOTO_ZERO + 0.5F);
-            bytes[x * GROUP] = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+            to[x * GROUP] = (active)(value < 0 ? 0 : value > 255 ? 255 : value);
         }
     }
 }
 
 #include "kernels_simd.h"
 
-#define LINEAR_TO_FLOAT(value)   bf16_to_float(value)
-#define LINEAR_FROM_FLOAT(value) bf16_from_float(value)
-#define ACTIVE_FROM_FLOAT(value) ((uint8_t)((value) < 255 ? (value) + 0.5F : 255))
-#include "kernels_pointwise.h"
-POINTWISE_FUNCTIONS(LANES)
+#define linear_load  bf16_load
+#define linear_store bf16_store
+#include "kernels_simd_pointwise.h"
 
 const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
                                     .precision = PRECISION_INT8,

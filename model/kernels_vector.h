@@ -54,6 +54,12 @@ INLINE bf16 bf16_from_float(float value)
     return (bf16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+/* A register's values from bf16. */
+INLINE vec bf16_load(const bf16 *from)
+{
+    return (vec)(__builtin_convertvector(*(const bf16_vec *)from, uvec) << 16);
+}
+
 /* Stores a register's values as bf16. */
 INLINE void bf16_store(void *out, vec value)
 {

@@ -52,7 +52,7 @@ struct sizes {
 /* Activations of two kinds are kept apart where their elements differ. */
 static bool is_apart(const struct kernels *kernels)
 {
-    return kernels->active_bytes != kernels->linear_bytes;
+    return kernels->precision == PRECISION_INT8;
 }
 
 static size_t elements(const struct kernels *kernels, struct extent extent, size_t channels)
@@ -293,15 +293,20 @@ static void excite(const struct kernels *kernels, const struct block *block,
                   kernels_vectors(kernels)->packed_bytes(&block->fc2)));
 }
 
+/* The residual stream, and the buffer for a shortcut with a convolution, which then becomes it. */
+struct stream {
+    void *x, *y;
+};
+
 /* The two branches of a block before they join: conv3(conv2(conv1(x))) into b->t3, its gates into
- * b->excitation, and the shortcut, where it has a convolution, into y. Convolutions read x from
- * b->active where active activations are apart. Returns the extent. */
+ * b->excitation, and the shortcut into stream->x. Convolutions read x from b->active where active
+ * activations are apart. Returns the extent. */
 static struct extent branch(const struct kernels *kernels, const struct block *block,
-                            const struct network_buffers *b, size_t images, const void *x,
-                            struct extent e0, void *y)
+                            const struct network_buffers *b, size_t images, struct stream *stream,
+                            struct extent e0)
 {
     struct extent e1 = after(&block->conv1, e0), e2 = after(&block->conv2, e1);
-    const void *active = b->active ? b->active : x;
+    const void *active = b->active ? b->active : stream->x;
     convolve(kernels, b, &block->conv1, images, e0, active, b->t1);
     mark_conv(kernels, b, block, "conv1", &block->conv1, images, e0);
     convolve(kernels, b, &block->conv2, images, e1, b->t1, b->t2);
@@ -311,17 +316,19 @@ static struct extent branch(const struct kernels *kernels, const struct block *b
     if (block->has_se)
         excite(kernels, block, b, images, b->t3, e2);
     if (block->has_downsample) {
-        convolve(kernels, b, &block->downsample, images, e0, active, y);
+        convolve(kernels, b, &block->downsample, images, e0, active, stream->y);
         mark_conv(kernels, b, block, "downsample", &block->downsample, images, e0);
+        *stream = (struct stream){stream->y, stream->x};
     }
     return e2;
 }
 
-/* y = relu(u * gate + shortcut) for `images` images: u and shortcut from image `from` on, gate and
- * y from image `to` on. Where active activations are apart, y goes to b->active too. */
+/* x = relu(u * gate + x), where x is the shortcut, for `images` images: u and the shortcut from
+ * image `from` on, gate and result from image `to` on. Where active activations are apart, the
+ * result goes to b->active too. */
 static void join(const struct kernels *kernels, const struct block *block,
-                 const struct network_buffers *b, size_t images, struct extent extent,
-                 const void *x, void *y, size_t from, size_t to)
+                 const struct network_buffers *b, size_t images, struct extent extent, void *x,
+                 size_t from, size_t to)
 {
     size_t image = elements(kernels, extent, block->conv3.out);
     size_t gates = kernels_padded(kernels, block->conv3.out);
@@ -329,24 +336,14 @@ static void join(const struct kernels *kernels, const struct block *block,
     sweep.in = extent;
     sweep.u = plane_at(b->t3, from, image, kernels->linear_bytes);
     sweep.gate = block->has_se ? b->excitation + to * gates : NULL;
-    sweep.shortcut = plane_at(block->has_downsample ? y : x, from, image, kernels->linear_bytes);
-    sweep.y = plane_at(y, to, image, kernels->linear_bytes);
+    sweep.shortcut = plane_at(x, from, image, kernels->linear_bytes);
+    sweep.y = plane_at(x, to, image, kernels->linear_bytes);
     if (block->next_scale > 0)
         sweep.active = plane_at(b->active, to, image, kernels->active_bytes);
     sweep.scale = block->next_scale;
     pool_for(b->team, sweep.items, scale_add_relu_item, &sweep);
     size_t written = 3 * kernels->linear_bytes + (sweep.active ? kernels->active_bytes : 0);
     mark(b, block, "scale_add", 0, (double)(images * image * written));
-}
-
-/* y = relu(SE(conv3(conv2(conv1(x)))) + shortcut(x)); returns the extent of y. */
-static struct extent run_block(const struct kernels *kernels, const struct block *block,
-                               const struct network_buffers *b, size_t images, const void *x,
-                               struct extent e0, void *y)
-{
-    struct extent extent = branch(kernels, block, b, images, x, e0, y);
-    join(kernels, block, b, images, extent, x, y, 0, 0);
-    return extent;
 }
 
 /* The stem: 7x7 convolution and max-pool into x, as convolutions read it; returns the extent after
@@ -398,20 +395,18 @@ void network_forward(const struct architecture *net, const struct kernels *kerne
     if (b->profile)
         b->profile->last_ns = now_ns();
     struct extent extent = run_stem(net, kernels, b, images, input);
-    void *x = b->x, *y = b->y;
+    struct stream stream = {b->x, b->y};
     size_t offset = 0;
     for (size_t i = 0; i < net->block_count; i++) {
         const struct block *block = &net->blocks[i];
         size_t channels = block->conv3.out;
-        extent = run_block(kernels, block, b, images, x, extent, y);
+        extent = branch(kernels, block, b, images, &stream, extent);
+        join(kernels, block, b, images, extent, stream.x, 0, 0);
         if (block->has_se && excitations)
             keep(kernels, b->excitation, images, channels, excitations + offset, excitation_stride);
         offset += channels;
-        void *swap = x;
-        x = y;
-        y = swap;
     }
-    run_head(net, kernels, b, images, extent, x);
+    run_head(net, kernels, b, images, extent, stream.x);
     keep(kernels, b->logits, images, net->fc.out, logits, net->fc.out);
 }
 
@@ -459,7 +454,7 @@ static void set_gates(const struct kernels *kernels, const struct network_buffer
  * the whole network does not stay. */
 static void take_branches(const struct kernels *kernels, const struct block *block, size_t se,
                           const struct network_buffers *b, struct part *part, struct extent extent,
-                          const void *x, void *y)
+                          void *x)
 {
     size_t rows = part->rows, channels = block->conv3.out;
     for (; part->taken < part->count && part->ablations[part->taken].block == se; part->taken++) {
@@ -467,9 +462,9 @@ static void take_branches(const struct kernels *kernels, const struct block *blo
         size_t row = last ? 0 : part->rows++;
         set_gates(kernels, b, channels, part->ablations[part->taken].gates, row);
         if (!last)
-            join(kernels, block, b, 1, extent, x, y, 0, row);
+            join(kernels, block, b, 1, extent, x, 0, row);
     }
-    join(kernels, block, b, rows, extent, x, y, 0, 0);
+    join(kernels, block, b, rows, extent, x, 0, 0);
 }
 
 /* Runs a part from *from on, whose activation is b->kept. Where another part follows, *from and
@@ -479,31 +474,29 @@ static void run_part(const struct architecture *net, const struct kernels *kerne
                      float *excitations)
 {
     struct place at = *from;
-    void *x = b->x, *y = b->y;
+    struct stream stream = {b->x, b->y};
     size_t last = part->count ? part->ablations[part->count - 1].block : 0;
-    copy_image(kernels, at.extent, net->blocks[at.block].conv1.in, b->kept, b->kept_active, x,
-               b->active);
+    copy_image(kernels, at.extent, net->blocks[at.block].conv1.in, b->kept, b->kept_active,
+               stream.x, b->active);
     for (; at.block < net->block_count; at.block++) {
         const struct block *block = &net->blocks[at.block];
         size_t channels = block->conv3.out;
         bool whole = part->stays || part->taken < part->count; /* row 0 */
         if (!part->stays && block->has_se && at.se == last) {
             *from = at;
-            copy_image(kernels, at.extent, block->conv1.in, x, b->active, b->kept, b->kept_active);
+            copy_image(kernels, at.extent, block->conv1.in, stream.x, b->active, b->kept,
+                       b->kept_active);
         }
-        at.extent = branch(kernels, block, b, part->rows, x, at.extent, y);
+        at.extent = branch(kernels, block, b, part->rows, &stream, at.extent);
         if (block->has_se && whole && excitations)
             keep(kernels, b->excitation, 1, channels, excitations + at.offset, channels);
         if (block->has_se)
-            take_branches(kernels, block, at.se++, b, part, at.extent, x, y);
+            take_branches(kernels, block, at.se++, b, part, at.extent, stream.x);
         else
-            join(kernels, block, b, part->rows, at.extent, x, y, 0, 0);
+            join(kernels, block, b, part->rows, at.extent, stream.x, 0, 0);
         at.offset += channels;
-        void *swap = x;
-        x = y;
-        y = swap;
     }
-    run_head(net, kernels, b, part->rows, at.extent, x);
+    run_head(net, kernels, b, part->rows, at.extent, stream.x);
 }
 
 void network_ablate(const struct architecture *net, const struct kernels *kernels,

@@ -74,6 +74,12 @@ static uint16_t bf16_bits(float value)
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+/* An active element of int8, which some backends keep in 16 bits. */
+static unsigned quantised(const struct kernels *kernels, const void *from, size_t at)
+{
+    return kernels->active_bytes == 1 ? ((const uint8_t *)from)[at] : ((const uint16_t *)from)[at];
+}
+
 /* An element of active (or else linear) activations. */
 static float get(const struct kernels *kernels, bool active, const void *from, size_t at,
                  float scale)
@@ -81,7 +87,7 @@ static float get(const struct kernels *kernels, bool active, const void *from, s
     if (kernels->precision == PRECISION_FP32)
         return ((const float *)from)[at];
     if (kernels->precision == PRECISION_INT8 && active)
-        return (float)((const uint8_t *)from)[at] * scale;
+        return (float)quantised(kernels, from, at) * scale;
     return bf16_value(((const uint16_t *)from)[at]);
 }
 
@@ -90,8 +96,10 @@ static void put(const struct kernels *kernels, bool active, void *to, size_t at,
 {
     if (kernels->precision == PRECISION_FP32)
         ((float *)to)[at] = value;
-    else if (kernels->precision == PRECISION_INT8 && active)
+    else if (kernels->precision == PRECISION_INT8 && active && kernels->active_bytes == 1)
         ((uint8_t *)to)[at] = (uint8_t)lrintf(fminf(fmaxf(value / scale, 0), 255));
+    else if (kernels->precision == PRECISION_INT8 && active)
+        ((uint16_t *)to)[at] = (uint16_t)lrintf(fminf(fmaxf(value / scale, 0), 255));
     else
         ((uint16_t *)to)[at] = bf16_bits(value);
 }
@@ -313,7 +321,7 @@ static void check_max_pool(const struct kernels *kernels, const float *values, c
 static void check_scale_add_relu(const struct kernels *kernels, const float *values, const void *in,
                                  const float *others, const void *shortcut, const float *gates)
 {
-    void *out = dirty(FLOATS * sizeof(float)), *next = dirty(FLOATS);
+    void *out = dirty(FLOATS * sizeof(float)), *next = dirty(FLOATS * sizeof(float));
     bool apart = kernels->precision == PRECISION_INT8;
     kernels->scale_add_relu(PLANES, C, H * W, in, gates, shortcut, out, apart ? next : NULL, 0.01F);
     for (size_t at = 0; at < FLOATS; at++) {
@@ -323,7 +331,7 @@ static void check_scale_add_relu(const struct kernels *kernels, const float *val
         float tolerance = kernels->precision == PRECISION_FP32 ? 1e-6F : expected * 0x1.01p-8F;
         assert_true(fabsf(found - expected) <= tolerance);
         if (apart)
-            assert_true(fabsf((float)((uint8_t *)next)[at] * 0.01F - fminf(expected, 2.55F)) <=
+            assert_true(fabsf(get(kernels, true, next, at, 0.01F) - fminf(expected, 2.55F)) <=
                         0.00501F);
     }
     free(out);
