@@ -21,6 +21,7 @@ import yaml
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 VERSION = "1.30"
+DRAIN_TIMEOUT = 25  # the daemon's default
 FOLDERS = ["base", "overlays/hpa", "overlays/keda", "overlays/monitoring", "overlays/kserve"]
 
 
@@ -83,6 +84,18 @@ def fit_together(objects):
     assert ("replicas" in deployment) != scaled, "replicas belong to the autoscaler"
 
 
+def kserve_fits_together(objects):
+    by_kind = {o["kind"]: o["spec"] for o in objects if "spec" in o}
+    predictor, runtime = by_kind["InferenceService"]["predictor"], by_kind["ServingRuntime"]
+    words = runtime["containers"][0]["args"]
+    args = dict(zip(words[::2], words[1::2]))
+    drain = int(args["--drain-delay"]) + DRAIN_TIMEOUT
+    assert predictor["terminationGracePeriodSeconds"] > drain
+    assert predictor["model"]["runtime"] == "senetd"
+    served = {f["name"] for f in runtime["supportedModelFormats"]}
+    assert predictor["model"]["modelFormat"]["name"] in served
+
+
 def main():
     kubectl, node_folder, kserve_sources = sys.argv[1:]
     kserve = KServe(kserve_sources)
@@ -109,8 +122,7 @@ def main():
                               cwd=node_folder).stdout
         custom += int(crds)
         assert core + custom == len(objects), f"{folder}: {len(objects) - core - custom} not checked"
-        if folder != "overlays/kserve":
-            fit_together(objects)
+        (kserve_fits_together if folder == "overlays/kserve" else fit_together)(objects)
         print(f"k8s: {folder}: {core} objects and {custom} custom resources are valid")
 
 
