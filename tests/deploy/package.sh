@@ -2,6 +2,28 @@
 # package.sh - to be sourced after engine.sh, with an engine that runs: installs the packages of
 # build/deb into a container whose PID 1 is systemd, and has the unit start, reload and stop the
 # daemon under all its restrictions.
+
+# The stop comes while bodies are under way, which are decoded after it: with KillMode=mixed the keeper
+# and the decoders live until the daemon has drained, and none is left when it has ended.
+stop_test() {
+    local codes family='grep -lxE "senetd-(keeper|decoder)" /proc/[0-9]*/comm'
+    say "keeper and decoders: $(inside sh -c "$family | wc -l")"
+    # shellcheck disable=SC2016
+    codes=$(inside sh -c '
+        for _ in $(seq 12); do
+            { head -c 1000 /packages/cat.jpg; sleep 3; tail -c +1001 /packages/cat.jpg; } |
+                curl -s -o /dev/null -w "%{http_code}\n" -X POST -T - "localhost:8080/classify?excitations=none" &
+        done
+        sleep 1
+        systemctl stop senetd
+        wait' | sort | uniq -c | xargs)
+    say "of 12 uploads under way at systemctl stop: $codes"
+    [ "$codes" = "12 200" ] || { inside journalctl -u senetd -n 30; die "uploads were lost"; }
+    [ "$(inside systemctl show senetd -p Result --value)" = success ] || die "systemctl stop"
+    if inside journalctl -u senetd -q | grep 'decoding process ended'; then die "a decoder was killed"; fi
+    if inside sh -c "$family"; then die "processes are left"; fi
+}
+
 package_test() {
     local folder id pid
     folder=$(mktemp -d)
@@ -34,7 +56,6 @@ DOCKERFILE
     pid=$(inside systemctl show senetd -p MainPID --value)
     say "$(inside grep -E '^(Uid|NoNewPrivs|Seccomp|CapEff):' "/proc/$pid/status" | tr -s '\t\n' ' ')"
     inside journalctl -u senetd -q | grep -iE 'error|warn' || true
-    inside systemctl stop senetd
-    [ "$(inside systemctl show senetd -p Result --value)" = success ] || die "systemctl stop"
+    stop_test
     docker rm -f "$id" >/dev/null
 }
