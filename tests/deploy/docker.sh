@@ -9,7 +9,11 @@ cd "$(dirname "$0")/../.."
 . tests/deploy/package.sh
 say() { echo "docker: $*"; }
 die() { echo "docker: FAILED: $*" >&2; exit 1; }
-export SENETD_BASE=debian:bookworm-slim SENETD_PORT=18080 FLEET_PORT=18000 PROMETHEUS_PORT=19090
+export SENETD_BASE=debian:bookworm-slim SENETD_PORT FLEET_PORT PROMETHEUS_PORT
+read -r RUN_PORT SENETD_PORT FLEET_PORT PROMETHEUS_PORT < <(python3 -c '
+import socket
+held = [socket.create_server(("", 0)) for _ in range(4)]
+print(*(s.getsockname()[1] for s in held))')
 
 megabytes() { docker save "$1" | gzip -6 | wc -c | awk '{printf "%.1f", $1 / 1e6}'; }
 within() { # within IMAGE LIMIT: its compressed size in MB
@@ -33,6 +37,7 @@ engine_start
 say "build"
 docker build -q --target runtime -t senetd:runtime . >/dev/null
 docker build -q -t senetd . >/dev/null
+say "the base: $(megabytes debian:bookworm-slim) MB compressed"
 within senetd:runtime 45
 within senetd:latest 100
 
@@ -40,8 +45,8 @@ say "run with a read-only root, no capabilities, a memory limit, as nobody in pa
 begin=$(date +%s%N)
 id=$(docker run -d --read-only --cap-drop ALL --security-opt no-new-privileges \
     --security-opt seccomp=deploy/seccomp.json --memory 1g --cpus 2 --pids-limit 256 \
-    -p 127.0.0.1:18081:8080 senetd)
-url=http://127.0.0.1:18081
+    -p "127.0.0.1:$RUN_PORT:8080" senetd)
+url=http://127.0.0.1:$RUN_PORT
 wait_until 120 curl -fsS "$url/readyz" || { docker logs "$id"; die "not ready"; }
 loading=$(docker logs "$id" 2>&1 | grep -oE "loaded in [0-9]+ ms")
 say "ready after $((($(date +%s%N) - begin) / 1000000)) ms, the container's start included" \
@@ -76,17 +81,17 @@ printf 'FROM prometheus:debian\nRUN mkdir -p /prometheus && chmod 777 /prometheu
 say "compose: one daemon"
 compose() { (cd deploy && docker-compose --compatibility "$@"); }
 compose up -d
-wait_until 60 is_cat http://127.0.0.1:18080 || { compose logs; die "compose up"; }
+wait_until 60 is_cat "http://127.0.0.1:$SENETD_PORT" || { compose logs; die "compose up"; }
 
 say "compose: the fleet"
 compose --profile fleet up -d --no-build haproxy prometheus
-wait_until 60 is_cat http://127.0.0.1:18000 || { compose --profile fleet logs --tail 20; die "fleet"; }
-up() { [ "$(curl -fsS 'http://127.0.0.1:19090/api/v1/query?query=sum(up)' | grep -o '"[0-9]*"\]' | tr -d '"]')" = "$1" ]; }
+wait_until 60 is_cat "http://127.0.0.1:$FLEET_PORT" || { compose --profile fleet logs --tail 20; die "fleet"; }
+up() { [ "$(curl -fsS "http://127.0.0.1:$PROMETHEUS_PORT/api/v1/query?query=sum(up)" | grep -o '"[0-9]*"\]' | tr -d '"]')" = "$1" ]; }
 wait_until 60 up 4 || die "Prometheus does not see three replicas and the balancer"
 say "Prometheus sees three replicas and the balancer"
-[ "$(curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:18000/metrics)" = 404 ] || die "metrics are public"
+[ "$(curl -s -o /dev/null -w '%{http_code}' "http://127.0.0.1:$FLEET_PORT/metrics")" = 404 ] || die "metrics are public"
 
 say "compose: the fleet under load"
-tests/deploy/compose.py 18000 cat || { compose --profile fleet logs --tail 20; die "requests were lost"; }
+tests/deploy/compose.py "$FLEET_PORT" cat || { compose --profile fleet logs --tail 20; die "requests were lost"; }
 compose --profile fleet down -v -t 30
 say passed
