@@ -23,8 +23,12 @@
  * Direct convolution on NCHW16c. A register tile is R output pixels of a row times J blocks of
  * 16 output channels; it runs over all input channels and taps with the sums in registers, one
  * broadcast input word times J weight vectors at a time, and stores once, with bias and ReLU.
- * The loop order keeps the weights of J blocks in the cache while the image passes by.
- *   1x1 of stride 1   the whole image is one long row
+ * Three loops keep what is read again in a cache: input blocks are taken so many at a time that
+ * their weights stay in the first level while a part of the image passes by, with its sums kept in
+ * between; and of input and weights the one that costs less to read anew is in the outer loop,
+ * the input in chunks that fit the second level.
+ *   1x1               the whole image is one long row; of a stride, the pixels it picks are first
+ *                     copied into scratch
  *   pad > 0           the image is first copied into scratch with its zero border
  *   planar input      (the stem) is the same with blocks of 1 input word
  *   groups            an output block reads only the input blocks its groups touch; weights
@@ -121,22 +125,31 @@ static void direct_pack(const struct conv *conv, const float *source, const floa
     }
 }
 
-/* Words of one image of the input with its border. */
-static size_t bordered_words(const struct conv *conv, size_t height, size_t width)
+/* A window of one pixel: the image is one long row. */
+static bool is_flat(const struct conv *conv)
+{
+    return conv->kernel == 1 && conv->pad == 0 && !conv->planar_in;
+}
+
+/* Words of one image of the input as the tiles read it: with its border, or of the picked pixels.
+ */
+static size_t read_words(const struct conv *conv, size_t height, size_t width)
 {
     size_t blocks = conv->planar_in ? planar_blocks(conv) : blocks_of(conv->in);
-    return blocks * (height + 2 * conv->pad) * (width + 2 * conv->pad) * in_words(conv);
+    size_t pixels = is_flat(conv) ? conv_out(conv, height) * conv_out(conv, width)
+                                  : (height + 2 * conv->pad) * (width + 2 * conv->pad);
+    return blocks * pixels * in_words(conv);
 }
 
 /* A photo is always copied, as its channels are to be gathered into words. */
 static bool is_copied(const struct conv *conv)
 {
-    return conv->pad || conv->planar_in;
+    return conv->pad || conv->planar_in || (is_flat(conv) && conv->stride > 1);
 }
 
 static size_t direct_scratch(const struct conv *conv, size_t batch, size_t height, size_t width)
 {
-    return is_copied(conv) ? batch * bordered_words(conv, height, width) * sizeof(word) : 0;
+    return is_copied(conv) ? batch * read_words(conv, height, width) * sizeof(word) : 0;
 }
 
 static size_t out_bytes(const struct conv *conv)
@@ -160,6 +173,8 @@ struct tile {
     size_t out_pixel;   /* bytes from an output pixel to the next */
     size_t out_block;   /* bytes from an output block to the next */
     bool relu;
+    sums *kept;             /* of the first output pixel, [pixels][J * REGISTERS], where the tile */
+    bool resumes, suspends; /* begins with sums kept before, or keeps its own for later */
 };
 
 /* Elements from the first register of a tile's pixel to its j-th, in an array whose blocks are
@@ -175,7 +190,10 @@ INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, cons
     for (size_t p = 0; p < R; p++)
 #pragma GCC unroll 4
         for (size_t j = 0; j < J * REGISTERS; j++)
-            sum[p][j] = sums_begin(t->bias + AT(j, LANES));
+            if (t->resumes)
+                sum[p][j] = t->kept[p * J * REGISTERS + j];
+            else
+                sum[p][j] = sums_begin(t->bias + AT(j, LANES));
     const word *weights = t->weights;
     for (size_t b = 0; b < t->blocks; b++)
         for (size_t ky = 0; ky < t->kernel; ky++) {
@@ -194,6 +212,14 @@ INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, cons
                 }
             }
         }
+    if (t->suspends) {
+#pragma GCC unroll 14
+        for (size_t p = 0; p < R; p++)
+#pragma GCC unroll 4
+            for (size_t j = 0; j < J * REGISTERS; j++)
+                t->kept[p * J * REGISTERS + j] = sum[p][j];
+        return;
+    }
 #pragma GCC unroll 14
     for (size_t p = 0; p < R; p++)
 #pragma GCC unroll 4
@@ -326,9 +352,9 @@ static size_t widest(const struct conv *conv, size_t columns)
     return TILE_2 ? 2 : 1;
 }
 
-/* Output pixels of one row, in tiles of nearly equal size. */
+/* Output pixels of one row, in tiles of nearly equal size; each has `registers` of sums. */
 static void run_row(struct tile *tile, void (*const *run)(const struct tile *), size_t most,
-                    size_t pixels, size_t in_step)
+                    size_t pixels, size_t in_step, size_t registers)
 {
     size_t tiles = (pixels + most - 1) / most;
     for (size_t left = tiles; left > 0; left--) {
@@ -337,6 +363,7 @@ static void run_row(struct tile *tile, void (*const *run)(const struct tile *), 
         pixels -= count;
         tile->in += count * in_step;
         tile->out += count * tile->out_pixel;
+        tile->kept += tile->kept ? count * registers : 0;
     }
 }
 
@@ -354,72 +381,130 @@ struct job {
     size_t rows, columns;               /* of output */
     size_t blocks, wide;                /* output blocks; most of them in a tile: 1, 2 or 4 */
     size_t groups, chunks;
-    size_t kind; /* of input, for the tables of tiles */
+    bool weights_outside; /* the outer loop is over groups, else over images and chunks */
+    size_t kind;          /* of input, for the tables of tiles */
 };
 
-/* `width` output blocks from block b on; rows and columns from (top, left) on. */
-static void run_region(const struct job *job, size_t image, size_t b, size_t width, size_t top,
-                       size_t bottom, size_t left, size_t right)
+/* Bytes of weights that stay in a first-level cache beside the input that passes by. */
+#define NEAR_BYTES ((size_t)16 << 10)
+/* Bytes of input that stay in a second-level cache beside weights and output. */
+#define CHUNK_BYTES ((size_t)192 << 10)
+/* Most output pixels whose sums are kept between two groups of input blocks. */
+#define PART_PIXELS 64
+
+/* Rows and columns of output: the end is not included. */
+struct region {
+    size_t top, bottom, left, right;
+};
+
+static size_t divide_up(size_t a, size_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* Input blocks whose weights for `width` output blocks stay near; at least one. */
+static size_t near_blocks(const struct conv *conv, size_t width)
+{
+    size_t bytes = conv->kernel * conv->kernel * in_words(conv) * LANES * sizeof(word) * width;
+    return bytes < NEAR_BYTES ? NEAR_BYTES / bytes : 1;
+}
+
+/* `width` output blocks from block b on, over `region`, `step` input blocks at a time: all of them,
+ * or the region is of PART_PIXELS at most. */
+static void run_part(const struct job *job, size_t image, size_t b, size_t width,
+                     struct region region, size_t step)
 {
     const struct conv *conv = job->conv;
-    size_t words = in_words(conv), step = conv->stride * words, most;
+    size_t words = in_words(conv), stride = is_flat(conv) ? 1 : conv->stride, most;
     void (*const *run)(const struct tile *) = tiles_for(width, job->kind, &most);
     struct reach reach = reach_of(conv, b);
+    sums kept[PART_PIXELS * 4]; /* as wide tiles have at most 4 registers a pixel */
     struct tile tile = {.in_row = job->in_width * words,
                         .in_block = job->in_height * job->in_width * words,
-                        .blocks = reach.count,
                         .kernel = conv->kernel,
-                        .weights = packed_weights(conv) + b * panel_words(conv),
                         .panel = panel_words(conv),
                         .bias = packed_bias(conv) + b * LANES,
                         .head = job->blocks * LANES,
                         .out_pixel = out_bytes(conv),
                         .out_block = job->rows * job->columns * out_bytes(conv),
                         .relu = conv->relu};
-    for (size_t y = top; y < bottom; y++) {
-        tile.in = job->in + image * job->in_image + reach.first * tile.in_block +
-                  y * conv->stride * tile.in_row + left * step;
-        tile.out = job->out + image * job->out_image + b * tile.out_block +
-                   (y * job->columns + left) * tile.out_pixel;
-        run_row(&tile, run, most, right - left, step);
+    for (size_t k = 0; k < reach.count; k += step) {
+        tile.blocks = min_size(step, reach.count - k);
+        tile.resumes = k > 0;
+        tile.suspends = k + step < reach.count;
+        tile.kept = tile.resumes || tile.suspends ? kept : NULL;
+        tile.weights =
+            packed_weights(conv) + b * tile.panel + k * conv->kernel * conv->kernel * words * LANES;
+        for (size_t y = region.top; y < region.bottom; y++) {
+            tile.in = job->in + image * job->in_image + (reach.first + k) * tile.in_block +
+                      y * stride * tile.in_row + region.left * stride * words;
+            tile.out = job->out + image * job->out_image + b * tile.out_block +
+                       (y * job->columns + region.left) * tile.out_pixel;
+            run_row(&tile, run, most, region.right - region.left, stride * words,
+                    width * REGISTERS);
+        }
     }
 }
 
-/* Item i: a group of output blocks, an image, a chunk of its pixels, in this order, so that a
- * group's weights serve all images while they are in the cache. A group that has fewer blocks than
- * a wide tile runs as tiles of 2 and 1. */
+/* `width` output blocks from block b on, over a region of any size. */
+static void run_region(const struct job *job, size_t image, size_t b, size_t width,
+                       struct region region)
+{
+    size_t step = near_blocks(job->conv, width), columns = region.right - region.left;
+    if (step >= reach_of(job->conv, b).count) {
+        run_part(job, image, b, width, region, step);
+        return;
+    }
+    columns = divide_up(columns, divide_up(columns, PART_PIXELS));
+    size_t rows = PART_PIXELS / columns;
+    for (size_t y = region.top; y < region.bottom; y += rows)
+        for (size_t x = region.left; x < region.right; x += columns) {
+            struct region part = {y, min_size(y + rows, region.bottom), x,
+                                  min_size(x + columns, region.right)};
+            run_part(job, image, b, width, part, step);
+        }
+}
+
+/* Item i: a group of output blocks, an image, a chunk of its pixels. A group that has fewer blocks
+ * than a wide tile runs as tiles of 2 and 1. */
 static void run_item(void *context, size_t i)
 {
     const struct job *job = context;
-    size_t chunk = i % job->chunks, image = i / job->chunks % job->images;
-    size_t b = i / job->chunks / job->images * job->wide;
-    size_t end = min_size(b + job->wide, job->blocks);
-    size_t top = 0, bottom = job->rows, left = 0, right = job->columns;
+    size_t all = job->images * job->chunks;
+    size_t group = job->weights_outside ? i / all : i % job->groups;
+    size_t piece = job->weights_outside ? i % all : i / job->groups;
+    size_t chunk = piece % job->chunks, image = piece / job->chunks;
+    struct region region = {0, job->rows, 0, job->columns};
     if (job->rows > 1) {
-        top = job->rows * chunk / job->chunks;
-        bottom = job->rows * (chunk + 1) / job->chunks;
+        region.top = job->rows * chunk / job->chunks;
+        region.bottom = job->rows * (chunk + 1) / job->chunks;
     } else {
-        left = job->columns * chunk / job->chunks;
-        right = job->columns * (chunk + 1) / job->chunks;
+        region.left = job->columns * chunk / job->chunks;
+        region.right = job->columns * (chunk + 1) / job->chunks;
     }
+    size_t b = group * job->wide, end = min_size(b + job->wide, job->blocks);
     while (b < end) {
         size_t width = tile_width(job->wide, end - b);
-        run_region(job, image, b, width, top, bottom, left, right);
+        run_region(job, image, b, width, region);
         b += width;
     }
 }
 
-/* Enough items that the last ones end together on all cores, each of some tiles still. */
-static size_t chunks_for(const struct job *job, size_t cores)
+/* Chunks of an image's pixels: so many that the last items end together on all cores, each of some
+ * tiles still, and that a chunk of input stays in the cache where that is the inner loop. */
+static void choose_chunks(struct job *job, size_t cores)
 {
     enum { ITEMS_A_CORE = 4, TILES_AT_LEAST = 4 };
-    if (cores < 2)
-        return 1;
-    size_t items = job->groups * job->images;
-    size_t wanted = (cores * ITEMS_A_CORE + items - 1) / items;
+    size_t in_bytes = job->in_image * sizeof(word), items = job->groups * job->images;
+    size_t weights = job->blocks * panel_words(job->conv) * sizeof(word);
     size_t most = job->rows > 1 ? job->rows : job->columns / (TILE_1 * TILES_AT_LEAST);
-    size_t chunks = min_size(wanted, most);
-    return chunks ? chunks : 1;
+    size_t fitting = min_size(divide_up(in_bytes, CHUNK_BYTES), most ? most : 1);
+    job->weights_outside =
+        job->images * in_bytes * (job->groups - 1) < weights * (job->images * fitting - 1);
+    size_t wanted = job->weights_outside ? 1 : fitting;
+    if (cores > 1 && items * wanted < cores * ITEMS_A_CORE)
+        wanted = min_size(divide_up(cores * ITEMS_A_CORE, items), most);
+    job->chunks = wanted ? wanted : 1;
 }
 
 /* The copy of the images with their border of zeros, an input block of one an item. */
@@ -461,31 +546,46 @@ static void copy_with_border(void *context, size_t item)
     fill_words(out, conv->pad * full, zero);
 }
 
+/* The pixels that a 1x1 convolution of some stride picks, an input block of an image an item. */
+static void copy_picked(void *context, size_t item)
+{
+    const struct border *border = context;
+    const struct conv *conv = border->conv;
+    size_t rows = conv_out(conv, border->height), columns = conv_out(conv, border->width);
+    word *out = border->out + item * rows * columns * WORDS;
+    const word *in = (const word *)border->in + item * border->height * border->width * WORDS;
+    for (size_t y = 0; y < rows; y++)
+        for (size_t x = 0; x < columns; x++, out += WORDS)
+            memcpy(out, in + (y * border->width + x) * conv->stride * WORDS, WORDS * sizeof *out);
+}
+
 static void conv_direct(const struct conv *conv, size_t batch, size_t height, size_t width,
                         const void *in, void *scratch, void *out, struct team *team)
 {
     size_t oh = conv_out(conv, height), ow = conv_out(conv, width);
     size_t in_blocks = conv->planar_in ? planar_blocks(conv) : blocks_of(conv->in);
-    bool flat = conv->kernel == 1 && conv->stride == 1 && conv->pad == 0;
+    bool flat = is_flat(conv);
     struct job job = {.conv = conv,
-                      .in_height = height + 2 * conv->pad,
-                      .in_width = width + 2 * conv->pad,
+                      .in_height = flat ? 1 : height + 2 * conv->pad,
+                      .in_width = flat ? oh * ow : width + 2 * conv->pad,
                       .rows = flat ? 1 : oh,
                       .columns = flat ? oh * ow : ow,
                       .blocks = blocks_of(conv->out),
-                      .kind = conv->planar_in ? 2 : conv->stride - 1};
+                      .kind = conv->planar_in ? 2
+                              : flat          ? 0
+                                              : conv->stride - 1};
     job.wide = widest(conv, job.columns);
-    job.groups = (job.blocks + job.wide - 1) / job.wide;
+    job.groups = divide_up(job.blocks, job.wide);
     job.images = batch;
-    job.chunks = chunks_for(&job, pool_cores(team));
-    job.in_image = bordered_words(conv, height, width);
+    job.in_image = read_words(conv, height, width);
     job.out_image = oh * ow * job.blocks * out_bytes(conv);
     job.in = in;
     job.out = out;
+    choose_chunks(&job, pool_cores(team));
     if (is_copied(conv)) {
         struct border border = {
             .conv = conv, .in = in, .out = scratch, .height = height, .width = width};
-        pool_for(team, batch * in_blocks, copy_with_border, &border);
+        pool_for(team, batch * in_blocks, flat ? copy_picked : copy_with_border, &border);
         job.in = scratch;
     }
     pool_for(team, job.groups * batch * job.chunks, run_item, &job);

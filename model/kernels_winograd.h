@@ -207,7 +207,7 @@ static void multiply(void *context, size_t item)
             .out = (unsigned char *)(w->m + (point * w->out_blocks + b) * patches * LANES),
             .out_pixel = LANES * sizeof(float),
             .out_block = patches * LANES * sizeof(float)};
-        run_row(&tile, run, most, patches, LANES);
+        run_row(&tile, run, most, patches, LANES, 0);
         b += width;
     }
 }
