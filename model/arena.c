@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #define HUGE_PAGE ((size_t)2 << 20)
+#define PIECE     (4 * HUGE_PAGE) /* that a thread touches at a time */
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -27,16 +28,20 @@ float *arena_floats(struct arena *arena, size_t count)
     return (float *)(void *)(arena->base + arena->used - bytes / ARENA_ALIGNMENT * ARENA_ALIGNMENT);
 }
 
-/* One write a page, by the kernel where it knows how (Linux 5.14). */
-static void touch(volatile unsigned char *base, size_t size)
+/* Item: a piece of the block. One write a page, by the kernel where it knows how (Linux 5.14). */
+static void touch(void *context, size_t item)
 {
-    if (madvise((void *)(uintptr_t)base, size, MADV_POPULATE_WRITE) == 0)
+    const struct arena *arena = context;
+    volatile unsigned char *piece = arena->base + item * PIECE;
+    size_t size = arena->size - item * PIECE < PIECE ? arena->size - item * PIECE : PIECE;
+    if (madvise((void *)(uintptr_t)piece, size, MADV_POPULATE_WRITE) == 0)
         return;
     for (size_t i = 0; i < size; i += 4096)
-        base[i] = 0;
+        piece[i] = 0;
 }
 
-enum error_code arena_commit(struct arena *arena, const char *what, struct error *err)
+enum error_code arena_commit(struct arena *arena, const char *what, struct team *team,
+                             struct error *err)
 {
     assert(!arena->base);
     if (arena->used > SIZE_MAX / 2)
@@ -47,8 +52,8 @@ enum error_code arena_commit(struct arena *arena, const char *what, struct error
     if (base == MAP_FAILED)
         return error_set(err, ERROR_MEMORY, "%s: cannot allocate %zu MiB", what, size >> 20);
     (void)madvise(base, size, MADV_HUGEPAGE);
-    touch(base, size);
     *arena = (struct arena){.base = base, .size = size};
+    pool_for(team, (size + PIECE - 1) / PIECE, touch, arena);
     return ERROR_NONE;
 }
 

@@ -8,6 +8,7 @@
 #define SENETD_ARENA_H
 
 #include "error.h"
+#include "pool.h"
 #include <stddef.h>
 
 #define ARENA_ALIGNMENT 64 /* bytes: a cache line, and the widest vector */
@@ -23,8 +24,10 @@ struct arena {
 float *arena_floats(struct arena *arena, size_t count);
 
 /* Allocates what was counted, asks for huge pages, touches every page, and starts handing out
- * from the beginning. Errors: ERROR_MEMORY (what names the owner). */
-enum error_code arena_commit(struct arena *arena, const char *what, struct error *err) MUST_CHECK;
+ * from the beginning. The team, which may be NULL, helps. Errors: ERROR_MEMORY (what names the
+ * owner). */
+enum error_code arena_commit(struct arena *arena, const char *what, struct team *team,
+                             struct error *err) MUST_CHECK;
 
 /* Accepts a zeroed struct. */
 void arena_free(struct arena *arena);

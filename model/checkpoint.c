@@ -1,10 +1,11 @@
 /* checkpoint.c - see checkpoint.h.
  *
  * The walk over the network runs twice: the first time the arena only counts and the tensors'
- * names and shapes are checked, the second time they are widened, folded and stored. A tensor
- * that the walk did not ask for is an error, as is one that it did not find.
+ * names and shapes are checked, the second time they are read; then packing.c does the bulk of it.
+ * A tensor that the walk did not ask for is an error, as is one that it did not find.
  */
 #include "checkpoint.h"
+#include "packing.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@ struct loader {
     bool *used;     /* [tensors of the file] */
     const char *se; /* infix of the squeeze-and-excitation tensors; NULL in a plain ResNet */
     size_t parameters;
+    struct packing packing;
     struct error *err;
 };
 
@@ -113,51 +115,18 @@ static enum error_code read_batch_norm(struct loader *loader, const char *prefix
     return code;
 }
 
-/* Every folded value must be one: huge gammas on tiny variances overflow fp32. */
-static enum error_code check_finite(struct loader *loader, const char *name, const float *values,
-                                    size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (!isfinite(values[i]))
-            return error_set(loader->err, ERROR_WEIGHTS,
-                             "tensor %s: folding its BatchNorm in overflows fp32", name);
-    return ERROR_NONE;
-}
-
-/* source[out][...] *= scale[out], in double. */
-static void fold(const struct conv *conv, size_t count, const double *scale, float *source)
-{
-    size_t row = count / conv->out;
-    for (size_t i = 0; i < count; i++)
-        source[i] = (float)(scale[i / row] * (double)source[i]);
-}
-
-/* Stores a convolution whose shape is known, with scale and shift per output channel. */
-static enum error_code store(struct loader *loader, const struct kernels *kernels,
-                             const struct tensor *tensor, struct conv *conv, const double *scale,
-                             const double *shift)
+/* Has a convolution whose shape is known packed, with scale[out] and shift[out]; those and in_mean
+ * are given away. */
+static void store(struct loader *loader, const struct kernels *kernels, const struct tensor *tensor,
+                  struct conv *conv, double *scale, float *in_mean)
 {
     float *packed = arena_floats(loader->arena, kernels->packed_bytes(conv) / sizeof(float));
-    if (!loader->arena->base)
-        return ERROR_NONE;
-    float *source = NULL, *bias = malloc(conv->out * sizeof *bias);
-    if (!bias)
-        return error_set(loader->err, ERROR_MEMORY, "tensor %s: out of memory", tensor->name);
-    enum error_code code = widen(loader, tensor, &source);
-    if (code == ERROR_NONE) {
-        fold(conv, tensor->count, scale, source);
-        for (size_t c = 0; c < conv->out; c++)
-            bias[c] = (float)shift[c];
-        code = check_finite(loader, tensor->name, source, tensor->count);
-        if (code == ERROR_NONE)
-            code = check_finite(loader, tensor->name, bias, conv->out);
-        if (code == ERROR_NONE)
-            kernels->pack(conv, source, bias, packed);
-        conv->packed = packed;
-    }
-    free(source);
-    free(bias);
-    return code;
+    packing_add(&loader->packing, (struct packing_item){.tensor = tensor,
+                                                        .kernels = kernels,
+                                                        .conv = conv,
+                                                        .packed = packed,
+                                                        .scale = scale,
+                                                        .in_mean = in_mean});
 }
 
 /* ---- quantisation -------------------------------------------------------------------------- */
@@ -224,12 +193,10 @@ static enum error_code read_conv_bn(struct loader *loader, const char *conv_name
     float *in_mean = NULL;
     if (code == ERROR_NONE)
         code = read_input_mean(loader, input_name, conv->in, &in_mean);
-    conv->in_mean = in_mean;
     if (code == ERROR_NONE)
-        code = store(loader, loader->kernels, tensor, conv, scale, scale + conv->out);
-    conv->in_mean = NULL;
-    free(in_mean);
-    free(scale);
+        store(loader, loader->kernels, tensor, conv, scale, in_mean);
+    else
+        free(scale);
     return code;
 }
 
@@ -255,10 +222,11 @@ static enum error_code read_fc(struct loader *loader, const char *name, struct c
         scale[c] = 1;
         scale[fc->out + c] = (double)values[c];
     }
-    if (code == ERROR_NONE)
-        code = store(loader, kernels_vectors(loader->kernels), tensor, fc, scale, scale + fc->out);
     free(values);
-    free(scale);
+    if (code == ERROR_NONE)
+        store(loader, kernels_vectors(loader->kernels), tensor, fc, scale, NULL);
+    else
+        free(scale);
     return code;
 }
 
@@ -434,18 +402,35 @@ static enum error_code walk(struct loader *loader, struct architecture *out)
     return check_surplus(loader);
 }
 
-enum error_code checkpoint_load(const struct safetensors *file, const struct kernels *kernels,
-                                struct architecture *out, struct arena *weights, struct error *err)
+/* The first walk measures and checks, the second reads. */
+static enum error_code load(struct loader *loader, struct architecture *out, struct team *team)
 {
-    struct loader loader = {.file = file, .kernels = kernels, .arena = weights, .err = err};
-    loader.used = calloc(safetensors_count(file) + 1, sizeof *loader.used);
-    if (!loader.used)
-        return error_set(err, ERROR_MEMORY, "checkpoint: out of memory");
-    enum error_code code = walk(&loader, out);
-    if (code == ERROR_NONE)
-        code = arena_commit(weights, "weights", err);
-    if (code == ERROR_NONE)
-        code = walk(&loader, out);
-    free(loader.used);
+    TRY(walk(loader, out));
+    packing_clear(&loader->packing);
+    TRY(arena_commit(loader->arena, "weights", team, loader->err));
+    TRY(walk(loader, out));
+    return packing_run(&loader->packing, team, loader->err);
+}
+
+enum error_code checkpoint_load(const struct safetensors *file, const struct kernels *kernels,
+                                struct team *team, struct architecture *out, struct arena *weights,
+                                struct error *err)
+{
+    struct loader *loader = calloc(1, sizeof *loader);
+    bool *used = calloc(safetensors_count(file) + 1, sizeof *used);
+    enum error_code code;
+    if (loader && used) {
+        loader->file = file;
+        loader->kernels = kernels;
+        loader->arena = weights;
+        loader->used = used;
+        loader->err = err;
+        code = load(loader, out, team);
+        packing_clear(&loader->packing);
+    } else {
+        code = error_set(err, ERROR_MEMORY, "checkpoint: out of memory");
+    }
+    free(used);
+    free(loader);
     return code;
 }

@@ -49,10 +49,10 @@ struct architecture {
  * has for every convolution NAME but the downsamples, which read what the block's conv1 reads, a
  * tensor NAME.input_scale [1]: what one unit of its quantised input stands for. NAME.input_mean
  * [in], where it is there, is the mean of each input channel, by which the bias is corrected.
- * Other precisions pass over both. Errors: ERROR_WEIGHTS (tensor, shape found, shape expected),
- * ERROR_MEMORY. */
+ * Other precisions pass over both. The team, which may be NULL, helps to pack. Errors:
+ * ERROR_WEIGHTS (tensor, shape found, shape expected), ERROR_MEMORY. */
 enum error_code checkpoint_load(const struct safetensors *file, const struct kernels *kernels,
-                                struct architecture *out, struct arena *weights,
+                                struct team *team, struct architecture *out, struct arena *weights,
                                 struct error *err) MUST_CHECK;
 
 #endif

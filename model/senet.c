@@ -173,7 +173,14 @@ static enum error_code load_file(struct senet *model, const struct safetensors *
     enum precision precision =
         pick_precision(options ? options->precision : SENET_FP32, kernels, file);
     TRY(kernels_find(kernels, precision, &model->kernels, err));
-    TRY(checkpoint_load(file, model->kernels, &model->net, &model->weights, err));
+    struct team *team;
+    TRY(pool_team_new(model->pool, &team, err));
+    pool_begin(team);
+    enum error_code code =
+        checkpoint_load(file, model->kernels, team, &model->net, &model->weights, err);
+    pool_end(team);
+    pool_team_free(team);
+    TRY(code);
     hash(file, model->info.sha256);
     return ERROR_NONE;
 }
@@ -304,7 +311,7 @@ enum error_code senet_context_new(const struct senet *model, size_t max_batch, s
     context->buffers.width = width;
     context->buffers.images = max_batch < IMAGES_AT_ONCE ? max_batch : IMAGES_AT_ONCE;
     network_layout(&model->net, model->kernels, &context->buffers, &context->arena);
-    enum error_code code = arena_commit(&context->arena, "activations", err);
+    enum error_code code = arena_commit(&context->arena, "activations", NULL, err);
     if (code == ERROR_NONE)
         code = pool_team_new(model->pool, &context->buffers.team, err);
     if (code != ERROR_NONE) {

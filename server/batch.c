@@ -10,6 +10,7 @@
 #include "monotonic.h"
 
 #include <assert.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -282,6 +283,14 @@ static int64_t run(struct worker *worker, size_t count)
     return spent;
 }
 
+enum error_code batch_check_logits(const float *logits, size_t count, struct error *err)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(logits[i]))
+            return error_set(err, ERROR_WEIGHTS, "the logit of class %zu is not a number", i);
+    return ERROR_NONE;
+}
+
 /* Allocates the worker's own memory, in its own thread so that it is local to it, and runs once so
  * that the first request finds everything touched. */
 static enum error_code warm_up(struct worker *worker, struct error *err)
@@ -301,6 +310,7 @@ static enum error_code warm_up(struct worker *worker, struct error *err)
     int64_t begin = monotonic_ns();
     senet_run(worker->context, 1, worker->input, worker->logits, worker->excitations);
     int64_t spent = monotonic_ns() - begin;
+    TRY(batch_check_logits(worker->logits, info->classes, err));
     pthread_mutex_lock(&batch->mutex);
     batch->service_ns = spent;
     batch->warm++;

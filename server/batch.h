@@ -91,8 +91,11 @@ struct batch_options {
     struct decoder *decoder;  /* where images are decoded; NULL: in the batch's own threads */
 };
 
+/* Errors: ERROR_WEIGHTS where one is not finite, which says that the weights are no good. */
+enum error_code batch_check_logits(const float *logits, size_t count, struct error *err) MUST_CHECK;
+
 /* Starts the threads and returns once every worker has run the network once. The model must
- * outlive the batch. Errors: ERROR_MEMORY, and those of senet_context_new. */
+ * outlive the batch. Errors: ERROR_MEMORY, those of senet_context_new and of batch_check_logits. */
 enum error_code batch_start(const struct senet *model, const struct batch_options *options,
                             struct batch **out, struct error *err) MUST_CHECK;
 

@@ -10,7 +10,6 @@
 #include "monotonic.h"
 #include "notify.h"
 
-#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -84,9 +83,7 @@ enum error_code models_try(const struct senet *senet, struct error *err)
             : senet_context_new(senet, 1, preprocess->height, preprocess->width, &context, err);
     if (code == ERROR_NONE) {
         senet_run(context, 1, input, logits, NULL);
-        for (size_t i = 0; i < info->classes && code == ERROR_NONE; i++)
-            if (!isfinite(logits[i]))
-                code = error_set(err, ERROR_WEIGHTS, "the logit of class %zu is not a number", i);
+        code = batch_check_logits(logits, info->classes, err);
     }
     senet_context_free(context);
     free(input);
@@ -138,8 +135,6 @@ static enum error_code make_model(const struct models *models, struct model **ou
         return error_set(err, ERROR_MEMORY, "no memory for a model");
     options.decoder = models->decoder;
     enum error_code code = models_open(config, &model->senet, err);
-    if (code == ERROR_NONE)
-        code = models_try(model->senet, err);
     if (code == ERROR_NONE)
         code = batch_start(model->senet, &options, &model->batch, err);
     if (code == ERROR_NONE)

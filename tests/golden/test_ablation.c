@@ -207,7 +207,7 @@ static struct counted *open_counted(void)
     struct error err = {0};
     assert_non_null(out);
     if (kernels_find(NULL, PRECISION_FP32, &out->kernels, &err) != ERROR_NONE ||
-        checkpoint_load(file, out->kernels, &out->net, &out->weights, &err) != ERROR_NONE)
+        checkpoint_load(file, out->kernels, NULL, &out->net, &out->weights, &err) != ERROR_NONE)
         fail_msg("%s", err.message);
     safetensors_close(file);
     out->profile = (struct network_profile){.operations = out->operations, .most = 2048};
@@ -216,7 +216,7 @@ static struct counted *open_counted(void)
                                             .images = COUNTED_ROWS,
                                             .profile = &out->profile};
     network_layout(&out->net, out->kernels, &out->buffers, &out->activations);
-    assert_int_equal(arena_commit(&out->activations, "activations", &err), ERROR_NONE);
+    assert_int_equal(arena_commit(&out->activations, "activations", NULL, &err), ERROR_NONE);
     network_layout(&out->net, out->kernels, &out->buffers, &out->activations);
     return out;
 }
