@@ -173,13 +173,17 @@ struct tile {
     size_t out_pixel;   /* bytes from an output pixel to the next */
     size_t out_block;   /* bytes from an output block to the next */
     bool relu;
-    sums *kept;             /* of the first output pixel, [pixels][J * REGISTERS], where the tile */
-    bool resumes, suspends; /* begins with sums kept before, or keeps its own for later */
+    sums *kept;                    /* of the first output pixel and block, where the tile */
+    bool resumes, suspends;        /* begins with sums kept before, or keeps its own for later */
+    size_t kept_pixel, kept_block; /* registers from a pixel's to the next, a block's to the next */
 };
 
 /* Elements from the first register of a tile's pixel to its j-th, in an array whose blocks are
  * `block` apart. */
 #define AT(j, block) ((j) / REGISTERS * (block) + (j) % REGISTERS * SIMD_FLOATS)
+
+/* The same among the kept sums. */
+#define KEPT(t, p, j) ((p) * (t)->kept_pixel + (j) / REGISTERS * (t)->kept_block + (j) % REGISTERS)
 
 /* R pixels x J blocks; W words a pixel; neighbouring output pixels read S pixels apart. */
 INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, const size_t W,
@@ -191,7 +195,7 @@ INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, cons
 #pragma GCC unroll 4
         for (size_t j = 0; j < J * REGISTERS; j++)
             if (t->resumes)
-                sum[p][j] = t->kept[p * J * REGISTERS + j];
+                sum[p][j] = t->kept[KEPT(t, p, j)];
             else
                 sum[p][j] = sums_begin(t->bias + AT(j, LANES));
     const word *weights = t->weights;
@@ -217,7 +221,7 @@ INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, cons
         for (size_t p = 0; p < R; p++)
 #pragma GCC unroll 4
             for (size_t j = 0; j < J * REGISTERS; j++)
-                t->kept[p * J * REGISTERS + j] = sum[p][j];
+                t->kept[KEPT(t, p, j)] = sum[p][j];
         return;
     }
 #pragma GCC unroll 14
@@ -352,9 +356,9 @@ static size_t widest(const struct conv *conv, size_t columns)
     return TILE_2 ? 2 : 1;
 }
 
-/* Output pixels of one row, in tiles of nearly equal size; each has `registers` of sums. */
+/* Output pixels of one row, in tiles of nearly equal size. */
 static void run_row(struct tile *tile, void (*const *run)(const struct tile *), size_t most,
-                    size_t pixels, size_t in_step, size_t registers)
+                    size_t pixels, size_t in_step)
 {
     size_t tiles = (pixels + most - 1) / most;
     for (size_t left = tiles; left > 0; left--) {
@@ -363,7 +367,7 @@ static void run_row(struct tile *tile, void (*const *run)(const struct tile *), 
         pixels -= count;
         tile->in += count * in_step;
         tile->out += count * tile->out_pixel;
-        tile->kept += tile->kept ? count * registers : 0;
+        tile->kept += tile->kept ? count * tile->kept_pixel : 0;
     }
 }
 
@@ -427,7 +431,9 @@ static void run_part(const struct job *job, size_t image, size_t b, size_t width
                         .head = job->blocks * LANES,
                         .out_pixel = out_bytes(conv),
                         .out_block = job->rows * job->columns * out_bytes(conv),
-                        .relu = conv->relu};
+                        .relu = conv->relu,
+                        .kept_pixel = width * REGISTERS,
+                        .kept_block = REGISTERS};
     for (size_t k = 0; k < reach.count; k += step) {
         tile.blocks = min_size(step, reach.count - k);
         tile.resumes = k > 0;
@@ -440,8 +446,7 @@ static void run_part(const struct job *job, size_t image, size_t b, size_t width
                       y * stride * tile.in_row + region.left * stride * words;
             tile.out = job->out + image * job->out_image + b * tile.out_block +
                        (y * job->columns + region.left) * tile.out_pixel;
-            run_row(&tile, run, most, region.right - region.left, stride * words,
-                    width * REGISTERS);
+            run_row(&tile, run, most, region.right - region.left, stride * words);
         }
     }
 }

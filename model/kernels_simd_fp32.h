@@ -57,29 +57,22 @@ static void gather_photo(const struct conv *conv, const float *row, size_t plane
 }
 
 #include "kernels_simd.h"
+
+#define WINOGRAD_STEP 4
+typedef vec patch_lanes;
+
+INLINE weight winograd_weight(double value)
+{
+    return (weight)value;
+}
+
+INLINE void winograd_end(sums sum, const float *bias, size_t head, bool relu, void *out,
+                         size_t first)
+{
+    sums_end(sum + LOAD(bias), bias, head, relu, out, first);
+}
+
 #include "kernels_winograd.h"
-
-static size_t packed_bytes(const struct conv *conv)
-{
-    return is_winograd(conv) ? winograd_packed_bytes(conv) : direct_packed_bytes(conv);
-}
-
-static void pack(const struct conv *conv, const float *source, const float *bias, void *packed)
-{
-    (is_winograd(conv) ? winograd_pack : direct_pack)(conv, source, bias, packed);
-}
-
-static size_t conv_scratch(const struct conv *conv, size_t batch, size_t height, size_t width)
-{
-    return (is_winograd(conv) ? winograd_scratch : direct_scratch)(conv, batch, height, width);
-}
-
-static void conv_run(const struct conv *conv, size_t batch, size_t height, size_t width,
-                     const void *in, void *scratch, void *out, struct team *team)
-{
-    (is_winograd(conv) ? conv_winograd : conv_direct)(conv, batch, height, width, in, scratch, out,
-                                                      team);
-}
 
 INLINE vec linear_load(const linear *from)
 {
@@ -102,10 +95,10 @@ const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
                                     .supported = supported,
                                     .active_bytes = sizeof(active),
                                     .linear_bytes = sizeof(linear),
-                                    .packed_bytes = packed_bytes,
-                                    .pack = pack,
-                                    .conv_scratch = conv_scratch,
-                                    .conv = conv_run,
+                                    .packed_bytes = form_packed_bytes,
+                                    .pack = form_pack,
+                                    .conv_scratch = form_scratch,
+                                    .conv = form_conv,
                                     .max_pool = max_pool,
                                     .average_pool = average_pool,
                                     .scale_add_relu = scale_add_relu,

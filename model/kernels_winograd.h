@@ -1,29 +1,39 @@
-/* kernels_winograd.h - Winograd's minimal filtering F(4x4, 3x3) for the SIMD backends.
+/* kernels_winograd.h - Winograd's minimal filtering for 3x3 convolutions in the SIMD backends.
  *
  * Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv:1509.09308,
- * section 4.3 (points 0, 1, -1, 2, -2, infinity). An output of 4x4 pixels takes 36 products a
- * channel pair instead of 144: the input patch of 6x6 is transformed (B), multiplied by the
- * transformed weights (G, at load), and transformed back (A). Summed over channels the products
- * are 36 independent matrix multiplications, which run on the register tiles of 1x1 convolutions
- * with patches for pixels.
+ * section 4. An input patch is transformed (B), multiplied by the transformed weights (G, at load),
+ * and transformed back (A) to an output of WINOGRAD_STEP pixels a side:
+ *   4, for floats       F(4x4, 3x3), points 0, 1, -1, 2, -2, infinity: of 6x6, 36 products a
+ * channel pair instead of 144 2, for integers     F(2x2, 3x3), points 0, 1, -1, infinity: of 4x4,
+ * 16 instead of 36. Its transforms but add, and halve the weights twice: with those taken fourfold
+ *                       all of it is exact in 16 bits (at most 4 * 255 and 9 * 127), sums modulo
+ *                       2^32, of which the result is a quarter
+ * Summed over channels the products are independent matrix multiplications, which run on the
+ * register tiles of 1x1 convolutions with patches for pixels.
  *
- * Included by kernels_simd.h after its register tiles. Rows of patches are taken in chunks, so
- * that what lies between the three steps stays in the cache:
- *   v [36][in blocks][patches][16]      transformed input
- *   m [36][out blocks][patches][16]     products
- *   weights [36][out blocks][in blocks][16 in][16 out], after the bias
+ * Included after kernels_simd.h by a precision's header, which defines WINOGRAD_STEP and
+ *   patch_lanes           a register of active channels, to be added and subtracted
+ *   winograd_weight       a transformed weight as it is packed
+ *   winograd_end          like sums_end, of the sums that the transform back gives
+ * Rows of patches are taken in chunks, so that what lies between the three steps stays in the
+ * cache: v [points][in blocks][patches][words]      transformed input m [points][out
+ * blocks][patches][16]        products weights [points][out blocks][in blocks][words][16], after
+ * the head
  */
 
-#define POINTS 36 /* of a transformed patch, 6x6 */
-#define STEP   4  /* output pixels a patch yields along a side */
-#define PATCH  6  /* input pixels it reads along a side */
+#define STEP   WINOGRAD_STEP
+#define PATCH  (STEP + 2)      /* input pixels that a patch reads along a side */
+#define POINTS (PATCH * PATCH) /* of a transformed patch */
 
-/* Deeper layers see few pixels, where patches overlap the edge and weights four times as large are
- * all there is to read: there the direct form is faster. */
-#define WINOGRAD_MOST_CHANNELS 256
+/* Deeper layers see few pixels, where patches overlap the edge and larger weights are all there is
+ * to read: there the direct form is faster. */
+#define WINOGRAD_MOST_CHANNELS (STEP == 4 ? 256 : 512)
 
 /* Bytes of v and m of a chunk that together still fit a core's second-level cache. */
 #define WINOGRAD_CHUNK_BYTES ((size_t)1280 << 10)
+
+#define PATCH_LANES (sizeof(patch_lanes) / sizeof(active))
+_Static_assert(PATCH_LANES <= LANES, "a register of patch_lanes lies within a block");
 
 static size_t max_size(size_t a, size_t b)
 {
@@ -37,26 +47,36 @@ static bool is_winograd(const struct conv *conv)
            conv->out <= WINOGRAD_MOST_CHANNELS;
 }
 
-static size_t winograd_packed_bytes(const struct conv *conv)
+/* Words of the weights of one point of one output block. */
+static size_t winograd_panel(const struct conv *conv)
 {
-    size_t points = POINTS * blocks_of(conv->in) * blocks_of(conv->out) * LANES * LANES;
-    return (head_floats(conv) + points) * sizeof(float);
+    return blocks_of(conv->in) * WORDS * LANES;
 }
 
-/* u = G g G^T, in double. */
-static void transform_weights(const float g[9], double u[POINTS])
+static size_t winograd_packed_bytes(const struct conv *conv)
 {
+    return (head_floats(conv) + POINTS * blocks_of(conv->out) * winograd_panel(conv)) *
+           sizeof(word);
+}
+
+/* u = G g G^T. */
+static void transform_weights(const double g[9], double u[POINTS])
+{
+#if WINOGRAD_STEP == 4
     static const double G[PATCH][3] = {{1.0 / 4, 0, 0},
                                        {-1.0 / 6, -1.0 / 6, -1.0 / 6},
                                        {-1.0 / 6, 1.0 / 6, -1.0 / 6},
                                        {1.0 / 24, 1.0 / 12, 1.0 / 6},
                                        {1.0 / 24, -1.0 / 12, 1.0 / 6},
                                        {0, 0, 1}};
+#else
+    static const double G[PATCH][3] = {
+        {1, 0, 0}, {1.0 / 2, 1.0 / 2, 1.0 / 2}, {1.0 / 2, -1.0 / 2, 1.0 / 2}, {0, 0, 1}};
+#endif
     double half[PATCH][3];
     for (size_t i = 0; i < PATCH; i++)
         for (size_t x = 0; x < 3; x++)
-            half[i][x] =
-                G[i][0] * (double)g[x] + G[i][1] * (double)g[3 + x] + G[i][2] * (double)g[6 + x];
+            half[i][x] = G[i][0] * g[x] + G[i][1] * g[3 + x] + G[i][2] * g[6 + x];
     for (size_t i = 0; i < PATCH; i++)
         for (size_t j = 0; j < PATCH; j++)
             u[i * PATCH + j] = half[i][0] * G[j][0] + half[i][1] * G[j][1] + half[i][2] * G[j][2];
@@ -65,17 +85,19 @@ static void transform_weights(const float g[9], double u[POINTS])
 static void winograd_pack(const struct conv *conv, const float *source, const float *bias,
                           void *packed)
 {
-    float *weights = (float *)packed + head_floats(conv);
+    weight *weights = (weight *)((word *)packed + head_floats(conv));
     pack_head(conv, source, bias, packed);
-    size_t in_blocks = blocks_of(conv->in), out_blocks = blocks_of(conv->out);
+    size_t panel = winograd_panel(conv) * GROUP, point = blocks_of(conv->out) * panel;
     for (size_t o = 0; o < conv->out; o++)
-        for (size_t i = 0; i < conv->in; i++, source += 9) {
-            double u[POINTS];
-            transform_weights(source, u);
-            float *out = weights + (o / LANES * in_blocks + i / LANES) * LANES * LANES +
-                         i % LANES * LANES + o % LANES;
+        for (size_t i = 0; i < conv->in; i++) {
+            double g[9], u[POINTS];
+            for (size_t t = 0; t < 9; t++)
+                g[t] = (double)pack_weight(conv, packed, o, *source++);
+            transform_weights(g, u);
+            weight *out =
+                weights + o / LANES * panel + (i / GROUP * LANES + o % LANES) * GROUP + i % GROUP;
             for (size_t p = 0; p < POINTS; p++)
-                out[p * out_blocks * in_blocks * LANES * LANES] = (float)u[p];
+                out[p * point] = winograd_weight(u[p]);
         }
 }
 
@@ -83,14 +105,15 @@ static void winograd_pack(const struct conv *conv, const float *source, const fl
 
 struct winograd {
     const struct conv *conv;
-    const float *in;      /* [images][in blocks][height][width][16] */
-    float *out;           /* [images][out blocks][height][width][16] */
+    const active *in;     /* [images][in blocks][height][width][16] */
+    unsigned char *out;   /* [images][out blocks][height][width][16], of out_bytes a pixel */
     size_t height, width; /* of input and output alike */
     size_t across, down;  /* patches that cover an image */
     size_t first, rows;   /* rows of patches in the present chunk, counted over all images */
     size_t in_blocks, out_blocks;
     size_t wide; /* output blocks in a register tile */
-    float *v, *m;
+    word *v;
+    sums *m;
 };
 
 static size_t patches_along(size_t side)
@@ -98,16 +121,23 @@ static size_t patches_along(size_t side)
     return (side + STEP - 1) / STEP;
 }
 
+/* Bytes of v and of m for so many patches. */
+static size_t v_bytes(const struct conv *conv, size_t patches)
+{
+    return POINTS * blocks_of(conv->in) * patches * WORDS * sizeof(word);
+}
+
+static size_t m_bytes(const struct conv *conv, size_t patches)
+{
+    return POINTS * blocks_of(conv->out) * patches * REGISTERS * sizeof(sums);
+}
+
 /* Rows of patches, of all images together, that a chunk takes. */
 static size_t chunk_rows(const struct conv *conv, size_t batch, size_t height, size_t width)
 {
-    size_t blocks = blocks_of(conv->in) + blocks_of(conv->out);
-    size_t row_bytes = POINTS * blocks * patches_along(width) * LANES * sizeof(float);
+    size_t across = patches_along(width), row_bytes = v_bytes(conv, across) + m_bytes(conv, across);
     size_t rows = WINOGRAD_CHUNK_BYTES / row_bytes, all = batch * patches_along(height);
-    if (rows == 0)
-        return 1;
-    size_t chunks = (all + rows - 1) / rows;
-    return (all + chunks - 1) / chunks; /* of nearly equal size */
+    return rows == 0 ? 1 : divide_up(all, divide_up(all, rows)); /* of nearly equal size */
 }
 
 static size_t winograd_scratch(const struct conv *conv, size_t batch, size_t height, size_t width)
@@ -116,59 +146,67 @@ static size_t winograd_scratch(const struct conv *conv, size_t batch, size_t hei
     size_t most = 0;
     for (size_t n = 1; n <= batch; n++)
         most = max_size(most, chunk_rows(conv, n, height, width));
-    return POINTS * (blocks_of(conv->in) + blocks_of(conv->out)) * most * patches_along(width) *
-           LANES * sizeof(float);
+    size_t patches = most * patches_along(width);
+    return v_bytes(conv, patches) + m_bytes(conv, patches);
 }
 
-/* B^T applied to six values: one column or row of a patch. */
-#define TRANSFORM_INPUT(d0, d1, d2, d3, d4, d5, o0, o1, o2, o3, o4, o5)                            \
-    do {                                                                                           \
-        vec even = d4 - 4 * d2, odd = d3 - 4 * d1;                                                 \
-        vec even2 = d4 - d2, odd2 = 2 * (d3 - d1);                                                 \
-        o0 = 4 * d0 - 5 * d2 + d4;                                                                 \
-        o1 = even + odd;                                                                           \
-        o2 = even - odd;                                                                           \
-        o3 = even2 + odd2;                                                                         \
-        o4 = even2 - odd2;                                                                         \
-        o5 = 4 * d1 - 5 * d3 + d5;                                                                 \
-    } while (0)
-
-/* A^T applied to six products. */
-#define TRANSFORM_OUTPUT(m0, m1, m2, m3, m4, m5, o0, o1, o2, o3)                                   \
-    do {                                                                                           \
-        vec sum = m1 + m2, difference = m1 - m2;                                                   \
-        vec sum2 = m3 + m4, difference2 = m3 - m4;                                                 \
-        o0 = m0 + sum + sum2;                                                                      \
-        o1 = difference + 2 * difference2;                                                         \
-        o2 = sum + 4 * sum2;                                                                       \
-        o3 = difference + 8 * difference2 + m5;                                                    \
-    } while (0)
-
-/* One register's worth of channels of one patch: v's 36 points are `apart` floats apart. */
-static void transform_patch(const struct winograd *w, const float *in, size_t y, size_t x,
-                            size_t apart, float *v)
+/* B^T applied to the values of one column or row of a patch, which are `apart` from each other. */
+INLINE void transform_input(const patch_lanes *d, size_t apart, patch_lanes *o)
 {
-    vec d[PATCH][PATCH], half[PATCH][PATCH];
+#if WINOGRAD_STEP == 4
+    patch_lanes d1 = d[apart], d2 = d[2 * apart], d3 = d[3 * apart], d4 = d[4 * apart];
+    patch_lanes even = d4 - 4 * d2, odd = d3 - 4 * d1, even2 = d4 - d2, odd2 = 2 * (d3 - d1);
+    o[0] = 4 * d[0] - 5 * d2 + d4;
+    o[apart] = even + odd;
+    o[2 * apart] = even - odd;
+    o[3 * apart] = even2 + odd2;
+    o[4 * apart] = even2 - odd2;
+    o[5 * apart] = 4 * d1 - 5 * d3 + d[5 * apart];
+#else
+    o[0] = d[0] - d[2 * apart];
+    o[apart] = d[apart] + d[2 * apart];
+    o[2 * apart] = d[2 * apart] - d[apart];
+    o[3 * apart] = d[apart] - d[3 * apart];
+#endif
+}
+
+/* A^T applied to the products of one column or row. */
+INLINE void transform_output(const sums *m, size_t apart, sums *o)
+{
+#if WINOGRAD_STEP == 4
+    sums sum = m[apart] + m[2 * apart], difference = m[apart] - m[2 * apart];
+    sums sum2 = m[3 * apart] + m[4 * apart], difference2 = m[3 * apart] - m[4 * apart];
+    o[0] = m[0] + sum + sum2;
+    o[apart] = difference + 2 * difference2;
+    o[2 * apart] = sum + 4 * sum2;
+    o[3 * apart] = difference + 8 * difference2 + m[5 * apart];
+#else
+    o[0] = m[0] + m[apart] + m[2 * apart];
+    o[apart] = m[apart] - m[2 * apart] - m[3 * apart];
+#endif
+}
+
+/* One register's worth of channels of one patch: v's points are `apart` elements apart. */
+static void transform_patch(const struct winograd *w, const active *in, size_t y, size_t x,
+                            size_t apart, active *v)
+{
+    patch_lanes d[POINTS], half[POINTS], o[POINTS];
     /* The patch begins one pixel before its output; what lies outside the image is zero. */
     bool inside = y >= 1 && x >= 1 && y - 1 + PATCH <= w->height && x - 1 + PATCH <= w->width;
     for (size_t i = 0; i < PATCH; i++)
         for (size_t j = 0; j < PATCH; j++) {
             size_t row = y + i - 1, column = x + j - 1; /* unsigned: -1 is far outside */
+            d[i * PATCH + j] = (patch_lanes){0};
             if (inside || (row < w->height && column < w->width))
-                d[i][j] = LOAD(in + (row * w->width + column) * LANES);
-            else
-                d[i][j] = (vec){0};
+                d[i * PATCH + j] =
+                    *(const patch_lanes *)(const void *)(in + (row * w->width + column) * LANES);
         }
     for (size_t j = 0; j < PATCH; j++)
-        TRANSFORM_INPUT(d[0][j], d[1][j], d[2][j], d[3][j], d[4][j], d[5][j], half[0][j],
-                        half[1][j], half[2][j], half[3][j], half[4][j], half[5][j]);
-    for (size_t i = 0; i < PATCH; i++) {
-        vec o[PATCH];
-        TRANSFORM_INPUT(half[i][0], half[i][1], half[i][2], half[i][3], half[i][4], half[i][5],
-                        o[0], o[1], o[2], o[3], o[4], o[5]);
-        for (size_t j = 0; j < PATCH; j++)
-            *(vec *)(void *)(v + (i * PATCH + j) * apart) = o[j];
-    }
+        transform_input(d + j, PATCH, half + j);
+    for (size_t i = 0; i < PATCH; i++)
+        transform_input(half + i * PATCH, 1, o + i * PATCH);
+    for (size_t p = 0; p < POINTS; p++)
+        *(patch_lanes *)(void *)(v + p * apart) = o[p];
 }
 
 /* Item: an input block and a row of patches. */
@@ -177,10 +215,10 @@ static void transform_input_row(void *context, size_t item)
     const struct winograd *w = context;
     size_t block = item / w->rows, row = item % w->rows, patches = w->rows * w->across;
     size_t image = (w->first + row) / w->down, y = (w->first + row) % w->down * STEP;
-    const float *in = w->in + (image * w->in_blocks + block) * w->height * w->width * LANES;
+    const active *in = w->in + (image * w->in_blocks + block) * w->height * w->width * LANES;
     for (size_t i = 0; i < w->across; i++) {
-        float *v = w->v + (block * patches + row * w->across + i) * LANES;
-        for (size_t r = 0; r < LANES; r += SIMD_FLOATS)
+        active *v = (active *)w->v + (block * patches + row * w->across + i) * LANES;
+        for (size_t r = 0; r < LANES; r += PATCH_LANES)
             transform_patch(w, in + r, y, i * STEP, w->in_blocks * patches * LANES, v + r);
     }
 }
@@ -190,52 +228,46 @@ static void multiply(void *context, size_t item)
 {
     static const float no_bias[4 * LANES];
     const struct winograd *w = context;
-    size_t groups = (w->out_blocks + w->wide - 1) / w->wide, patches = w->rows * w->across;
+    size_t groups = divide_up(w->out_blocks, w->wide), patches = w->rows * w->across;
     size_t point = item / groups, b = item % groups * w->wide;
-    size_t end = min_size(b + w->wide, w->out_blocks), panel = w->in_blocks * LANES * LANES;
+    size_t end = min_size(b + w->wide, w->out_blocks), panel = winograd_panel(w->conv);
     while (b < end) {
         size_t width = tile_width(w->wide, end - b), most;
         void (*const *run)(const struct tile *) = tiles_for(width, 0, &most);
-        struct tile tile = {
-            .in = w->v + point * w->in_blocks * patches * LANES,
-            .in_block = patches * LANES,
-            .blocks = w->in_blocks,
-            .kernel = 1,
-            .weights = packed_weights(w->conv) + (point * w->out_blocks + b) * panel,
-            .panel = panel,
-            .bias = no_bias,
-            .out = (unsigned char *)(w->m + (point * w->out_blocks + b) * patches * LANES),
-            .out_pixel = LANES * sizeof(float),
-            .out_block = patches * LANES * sizeof(float)};
-        run_row(&tile, run, most, patches, LANES, 0);
+        struct tile tile = {.in = w->v + point * w->in_blocks * patches * WORDS,
+                            .in_block = patches * WORDS,
+                            .blocks = w->in_blocks,
+                            .kernel = 1,
+                            .weights =
+                                packed_weights(w->conv) + (point * w->out_blocks + b) * panel,
+                            .panel = panel,
+                            .bias = no_bias,
+                            .suspends = true,
+                            .kept = w->m + (point * w->out_blocks + b) * patches * REGISTERS,
+                            .kept_pixel = REGISTERS,
+                            .kept_block = patches * REGISTERS};
+        run_row(&tile, run, most, patches, WORDS);
         b += width;
     }
 }
 
-/* One register's worth of channels of one patch, back to 4x4 pixels. */
-static void restore_patch(const struct winograd *w, const float *m, size_t apart, const float *bias,
-                          size_t y, size_t x, float *out)
+/* One register's worth of channels of one patch, from channel `first` of a block on, back to
+ * pixels: m's points are `apart` registers apart, `out` is the block's first pixel. */
+static void restore_patch(const struct winograd *w, const sums *m, size_t apart, const float *bias,
+                          size_t y, size_t x, size_t first, unsigned char *out)
 {
-    vec half[STEP][PATCH];
-    const vec shift = LOAD(bias);
-    for (size_t j = 0; j < PATCH; j++) {
-        vec c[PATCH];
-        for (size_t i = 0; i < PATCH; i++)
-            c[i] = LOAD(m + (i * PATCH + j) * apart);
-        TRANSFORM_OUTPUT(c[0], c[1], c[2], c[3], c[4], c[5], half[0][j], half[1][j], half[2][j],
-                         half[3][j]);
-    }
-    for (size_t i = 0; i < STEP && y + i < w->height; i++) {
-        vec o[STEP];
-        TRANSFORM_OUTPUT(half[i][0], half[i][1], half[i][2], half[i][3], half[i][4], half[i][5],
-                         o[0], o[1], o[2], o[3]);
-        for (size_t j = 0; j < STEP && x + j < w->width; j++) {
-            vec value = o[j] + shift;
-            if (w->conv->relu)
-                value = positive(value);
-            *(vec *)(void *)(out + ((y + i) * w->width + x + j) * LANES) = value;
-        }
-    }
+    sums c[POINTS], half[POINTS], o[POINTS]; /* half: STEP rows of PATCH; o: STEP rows of STEP */
+    size_t head = w->out_blocks * LANES;
+    for (size_t p = 0; p < POINTS; p++)
+        c[p] = m[p * apart];
+    for (size_t j = 0; j < PATCH; j++)
+        transform_output(c + j, PATCH, half + j);
+    for (size_t i = 0; i < STEP; i++)
+        transform_output(half + i * PATCH, 1, o + i * STEP);
+    for (size_t i = 0; i < STEP && y + i < w->height; i++)
+        for (size_t j = 0; j < STEP && x + j < w->width; j++)
+            winograd_end(o[i * STEP + j], bias, head, w->conv->relu,
+                         out + ((y + i) * w->width + x + j) * out_bytes(w->conv), first);
 }
 
 /* Item: an output block and a row of patches. */
@@ -244,12 +276,14 @@ static void restore_row(void *context, size_t item)
     const struct winograd *w = context;
     size_t block = item / w->rows, row = item % w->rows, patches = w->rows * w->across;
     size_t image = (w->first + row) / w->down, y = (w->first + row) % w->down * STEP;
-    float *out = w->out + (image * w->out_blocks + block) * w->height * w->width * LANES;
+    unsigned char *out =
+        w->out + (image * w->out_blocks + block) * w->height * w->width * out_bytes(w->conv);
     for (size_t i = 0; i < w->across; i++) {
-        const float *m = w->m + (block * patches + row * w->across + i) * LANES;
-        for (size_t r = 0; r < LANES; r += SIMD_FLOATS)
-            restore_patch(w, m + r, w->out_blocks * patches * LANES,
-                          packed_bias(w->conv) + block * LANES + r, y, i * STEP, out + r);
+        const sums *m = w->m + (block * patches + row * w->across + i) * REGISTERS;
+        for (size_t r = 0; r < REGISTERS; r++)
+            restore_patch(w, m + r, w->out_blocks * patches * REGISTERS,
+                          packed_bias(w->conv) + block * LANES + r * SIMD_FLOATS, y, i * STEP,
+                          r * SIMD_FLOATS, out);
     }
 }
 
@@ -267,13 +301,37 @@ static void conv_winograd(const struct conv *conv, size_t batch, size_t height, 
                          .out_blocks = blocks_of(conv->out),
                          .v = scratch};
     size_t rows = chunk_rows(conv, batch, height, width), all = batch * w.down;
-    w.m = w.v + POINTS * w.in_blocks * rows * w.across * LANES;
+    w.m = (sums *)(void *)((unsigned char *)scratch + v_bytes(conv, rows * w.across));
     w.wide = widest(conv, rows * w.across);
-    size_t groups = (w.out_blocks + w.wide - 1) / w.wide;
+    size_t groups = divide_up(w.out_blocks, w.wide);
     for (w.first = 0; w.first < all; w.first += rows) {
         w.rows = min_size(rows, all - w.first);
         pool_for(team, w.in_blocks * w.rows, transform_input_row, &w);
         pool_for(team, POINTS * groups, multiply, &w);
         pool_for(team, w.out_blocks * w.rows, restore_row, &w);
     }
+}
+
+/* ---- which form a convolution takes ---------------------------------------------------------- */
+
+static size_t form_packed_bytes(const struct conv *conv)
+{
+    return is_winograd(conv) ? winograd_packed_bytes(conv) : direct_packed_bytes(conv);
+}
+
+static void form_pack(const struct conv *conv, const float *source, const float *bias, void *packed)
+{
+    (is_winograd(conv) ? winograd_pack : direct_pack)(conv, source, bias, packed);
+}
+
+static size_t form_scratch(const struct conv *conv, size_t batch, size_t height, size_t width)
+{
+    return (is_winograd(conv) ? winograd_scratch : direct_scratch)(conv, batch, height, width);
+}
+
+static void form_conv(const struct conv *conv, size_t batch, size_t height, size_t width,
+                      const void *in, void *scratch, void *out, struct team *team)
+{
+    (is_winograd(conv) ? conv_winograd : conv_direct)(conv, batch, height, width, in, scratch, out,
+                                                      team);
 }
