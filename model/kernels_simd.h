@@ -17,6 +17,7 @@
  *   sums            a register of sums, one an output channel
  *   sums_begin, sums_add, sums_end    what a tile starts from, takes in, and stores
  *   weights_register, weights_load    a vector of packed words, ready for sums_add
+ *   weights_forget                    see FORGET in kernels_vector.h
  *   HEAD_FLOATS, pack_head, pack_weight   what lies before the weights, and the weights
  *   photo_zero, gather_photo          words of a photo
  *
@@ -254,8 +255,10 @@ static double peak(size_t loops)
         weights_register w = weights_load(words);
         __asm__ volatile("" : : "r"(words) : "memory");
 #pragma GCC unroll 12
-        for (size_t s = 0; s < SUMS; s++)
+        for (size_t s = 0; s < SUMS; s++) {
+            weights_forget(&w);
             sum[s] = sums_add(sum[s], value, w);
+        }
     }
 #pragma GCC unroll 12
     for (size_t s = 0; s < SUMS; s++) {

@@ -29,6 +29,11 @@ INLINE weights_register weights_load(const word *from)
     return ILOAD(from);
 }
 
+INLINE void weights_forget(weights_register *w)
+{
+    FORGET(*w);
+}
+
 INLINE sums sums_add(sums sum, word value, weights_register w)
 {
     return SIMD_BF16_DOT(sum, value, w);
@@ -42,6 +47,12 @@ INLINE weights_register weights_load(const word *from)
 {
     ivec both = ILOAD(from);
     return (weights_register){(vec)(both << 16), (vec)(both & (int32_t)0xffff0000)};
+}
+
+INLINE void weights_forget(weights_register *w)
+{
+    FORGET(w->lower);
+    FORGET(w->upper);
 }
 
 INLINE sums sums_add(sums sum, word value, weights_register w)

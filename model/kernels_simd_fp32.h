@@ -22,6 +22,11 @@ INLINE weights_register weights_load(const word *from)
     return LOAD(from);
 }
 
+INLINE void weights_forget(weights_register *w)
+{
+    FORGET(*w);
+}
+
 INLINE sums sums_add(sums sum, word value, weights_register w)
 {
     return sum + value * w;

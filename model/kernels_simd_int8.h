@@ -47,6 +47,11 @@ INLINE weights_register weights_load(const word *from)
     return ILOAD(from);
 }
 
+INLINE void weights_forget(weights_register *w)
+{
+    FORGET(*w);
+}
+
 INLINE sums sums_add(sums sum, word value, weights_register w)
 {
 #if defined(SIMD_INT8_DOT)

@@ -27,6 +27,13 @@ static size_t blocks_of(size_t channels)
     return (channels + LANES - 1) / LANES;
 }
 
+/* Makes the compiler forget what a register holds, so that it does not see that two are alike. */
+#if defined(__x86_64__)
+#define FORGET(vector) __asm__ volatile("" : "+v"(vector))
+#else
+#define FORGET(vector) __asm__ volatile("" : "+w"(vector))
+#endif
+
 INLINE vec positive(vec value)
 {
     const vec zero = {0};
