@@ -59,7 +59,7 @@ INLINE sums sums_add(sums sum, word value, weights_register w)
 #elif defined(SIMD_INT16_DOT)
     return SIMD_INT16_DOT(sum, value, w);
 #else
-    return sum + (w << 16 >> 16) * (value & 0xffff) + (w >> 16) * (value >> 16);
+    return sum + (w << 16 >> 16) * (int16_t)value + (w >> 16) * (value >> 16);
 #endif
 }
 
