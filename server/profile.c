@@ -20,6 +20,7 @@
 
 #define BINS          256
 #define SAVE_EVERY_NS 20000000000
+#define FIRST_GROUP   8 /* files, so that the bar shows soon */
 #define PATH_BYTES    4200
 
 /* What tells one profile from another, and how far it is; the head of the partial file. */
@@ -270,6 +271,8 @@ static enum error_code run_files(struct profile *profile, struct batch *batch, s
     while (progress->done < progress->files && code == ERROR_NONE && !interrupted) {
         struct group group = {profile, progress->done};
         size_t left = progress->files - progress->done, count = left < most ? left : most;
+        if (progress->done == profile->resumed && count > FIRST_GROUP)
+            count = FIRST_GROUP;
         for (size_t i = 0; i < count; i++)
             paths[i] = profile->samples.files[group.first + i].path;
         code = samples_run(batch, profile->config, paths, count, report, &group, err);
