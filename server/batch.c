@@ -277,6 +277,7 @@ static int64_t run(struct worker *worker, size_t count)
             memcpy(taken[i]->excitations, worker->excitations + i * gates, gates * sizeof(float));
         }
         taken[i]->queue_ns += begin - taken[i]->since_ns;
+        taken[i]->run_begin_ns = begin;
         taken[i]->inference_ns = spent;
         taken[i]->batch_size = count;
     }

@@ -47,7 +47,8 @@ struct batch_image {
     float *excitations;   /* [excitation_floats] */
     int64_t decode_ns, preprocess_ns;
     int64_t queue_ns;     /* waiting for a decoder, then for a worker */
-    int64_t inference_ns; /* of the whole run that carried this image */
+    int64_t run_begin_ns; /* of the run that carried this image, by CLOCK_MONOTONIC */
+    int64_t inference_ns; /* of that whole run */
     size_t batch_size;    /* images in that run */
     uint64_t run;         /* number of that run, from 1; 0 where there was none */
     enum batch_cache { CACHE_UNUSED, CACHE_MISS, CACHE_HIT } cache;

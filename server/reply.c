@@ -210,13 +210,28 @@ void reply_result(struct writer *w, const struct senet *model, const struct batc
     writer_close(w, '}');
 }
 
-/* Whether an earlier image rode in the same run. */
-static bool run_is_counted(const struct batch_image *images, size_t index)
+/* The image whose run began first of those that ended after `end`, or NULL. */
+static const struct batch_image *next_run(const struct batch_image *images, size_t count,
+                                          int64_t end)
 {
-    for (size_t i = 0; i < index; i++)
-        if (images[i].run == images[index].run)
-            return true;
-    return false;
+    const struct batch_image *next = NULL;
+    for (size_t i = 0; i < count; i++)
+        if (images[i].run != 0 && images[i].run_begin_ns + images[i].inference_ns > end &&
+            (next == NULL || images[i].run_begin_ns < next->run_begin_ns))
+            next = &images[i];
+    return next;
+}
+
+/* The time in which at least one run was under way: workers run side by side. */
+static int64_t time_in_runs(const struct batch_image *images, size_t count)
+{
+    int64_t sum = 0, end = 0;
+    for (const struct batch_image *run; (run = next_run(images, count, end)) != NULL;) {
+        int64_t begin = run->run_begin_ns > end ? run->run_begin_ns : end;
+        end = run->run_begin_ns + run->inference_ns;
+        sum += end - begin;
+    }
+    return sum;
 }
 
 static double milliseconds(int64_t ns)
@@ -232,12 +247,10 @@ struct reply_times reply_sum_times(const struct batch_image *images, size_t coun
         sum.preprocess_ns += images[i].preprocess_ns;
         if (images[i].queue_ns > sum.queue_ns)
             sum.queue_ns = images[i].queue_ns;
-        if (images[i].run == 0 || run_is_counted(images, i))
-            continue;
-        sum.inference_ns += images[i].inference_ns;
-        if (images[i].batch_size > sum.batch_size)
+        if (images[i].run != 0 && images[i].batch_size > sum.batch_size)
             sum.batch_size = images[i].batch_size;
     }
+    sum.inference_ns = time_in_runs(images, count);
     return sum;
 }
 

@@ -47,8 +47,9 @@ void reply_model_member(struct writer *w, const struct senet_info *info);
 void reply_result(struct writer *w, const struct senet *model, const struct batch_image *image,
                   const char *filename, const struct selection *selection);
 
-/* The times of a whole request: decode and preprocess are sums over its images, inference over the
- * runs that carried them, queue is the longest wait of any image, batch_size the largest. */
+/* The times of a whole request: decode and preprocess are the work on its images, summed; inference
+ * is the time in which at least one run that carried them was under way, queue the longest wait of
+ * any image, batch_size the largest. */
 struct reply_times {
     int64_t decode_ns, preprocess_ns, queue_ns, inference_ns;
     size_t batch_size;
@@ -56,9 +57,8 @@ struct reply_times {
 
 struct reply_times reply_sum_times(const struct batch_image *images, size_t count);
 
-/* "timing_ms":{...},"batch_size":n of a whole request. decode and preprocess are sums over its
- * images, inference over the runs that carried them, queue is the longest wait of any image,
- * batch_size the largest. total_ns is the time since the body was complete. */
+/* "timing_ms":{...},"batch_size":n of a whole request: its reply_times. total_ns is the time since
+ * the body was complete. */
 void reply_timing_members(struct writer *w, const struct batch_image *images, size_t count,
                           int64_t total_ns);
 

@@ -422,6 +422,9 @@ static void compare_tells_where_images_differ(void **state)
     const json_t *images = client_member(answer.json, "images");
     assert_int_equal(json_array_size(images), 3);
     assert_non_null(json_object_get(json_array_get(images, 1), "error"));
+    const json_t *timing = client_member(answer.json, "timing_ms");
+    assert_true(number(timing, "inference") > 0);
+    assert_true(number(timing, "inference") <= number(timing, "total"));
     const json_t *layers = client_member(answer.json, "layers");
     assert_int_equal(json_array_size(layers), info->blocks);
     for (size_t l = 0; l < info->blocks; l++) {

@@ -113,6 +113,7 @@ static struct batch_image good_image(void)
                                 .decode_ns = 1500000,
                                 .preprocess_ns = 250000,
                                 .queue_ns = 1000,
+                                .run_begin_ns = 2000000,
                                 .inference_ns = 12345678,
                                 .batch_size = 2,
                                 .run = 1};
@@ -217,6 +218,32 @@ static void a_bad_image_is_told_in_its_place(void **state)
     json_decref(json);
 }
 
+static double inference_ms(const struct batch_image *images, size_t count)
+{
+    return (double)reply_sum_times(images, count).inference_ns / 1e6;
+}
+
+static void runs_side_by_side_count_once(void **state)
+{
+    struct batch_image images[3] = {good_image(), good_image(), good_image()};
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        images[i].run = 3 - i;
+        images[i].inference_ns = 10000000;
+    }
+    images[2].run_begin_ns = 1000000; /* to 11 ms */
+    images[1].run_begin_ns = 6000000; /* to 16 ms */
+    images[0].run_begin_ns = 20000000;
+    check_near(inference_ms(images, 1), 10, 1e-9);
+    check_near(inference_ms(images, 2), 20, 1e-9);
+    check_near(inference_ms(images, 3), 25, 1e-9);
+    images[1].inference_ns = 2000000; /* within the first */
+    check_near(inference_ms(images, 3), 20, 1e-9);
+    images[1].run = 0; /* from the cache */
+    images[1].run_begin_ns = images[1].inference_ns = 0;
+    check_near(inference_ms(images, 3), 20, 1e-9);
+}
+
 static void timings_add_up(void **state)
 {
     struct writer w = {0};
@@ -224,6 +251,7 @@ static void timings_add_up(void **state)
     (void)state;
     images[1].queue_ns = 5000000;
     images[2].run = 2;
+    images[2].run_begin_ns = 30000000;
     images[2].batch_size = 1;
     images[2].inference_ns = 1000000;
     error_set(&images[3].error, ERROR_UNDECODABLE, "broken");
@@ -250,6 +278,7 @@ int main(void)
         cmocka_unit_test(a_selection_narrows_what_is_told),
         cmocka_unit_test(a_bad_image_is_told_in_its_place),
         cmocka_unit_test(timings_add_up),
+        cmocka_unit_test(runs_side_by_side_count_once),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }
