@@ -221,14 +221,14 @@ enum error_code image_crop(const struct image *image, const struct preprocess *p
 void image_normalise(const uint8_t *restrict crop, const struct preprocess *p, float *restrict out)
 {
     size_t area = p->width * p->height;
-    float red[256], green[256], blue[256], *tables[] = {red, green, blue};
+    float of[3][256]; /* every value of a channel, normalised */
     for (size_t c = 0; c < 3; c++)
         for (size_t v = 0; v < 256; v++)
-            tables[c][v] = ((float)v / 255 - p->mean[c]) / p->std[c];
+            of[c][v] = ((float)v / 255 - p->mean[c]) / p->std[c];
     for (size_t i = 0; i < area; i++, crop += 3) {
-        out[i] = red[crop[0]];
-        out[area + i] = green[crop[1]];
-        out[2 * area + i] = blue[crop[2]];
+        out[i] = of[0][crop[0]];
+        out[area + i] = of[1][crop[1]];
+        out[2 * area + i] = of[2][crop[2]];
     }
 }
 

@@ -35,12 +35,13 @@ void fractions_of(const float *values, size_t count, unsigned digits, struct fra
 /* Writes one; returns where it ends. */
 static inline char *fractions_put(char *at, const struct fractions *fractions, size_t index)
 {
+    static const char zeros[8] = {'0', '.', '0', '0', '0', '0', '0', '0'};
     uint64_t digits = (uint64_t)fractions->high[index] << 32 | fractions->low[index];
     size_t place = (size_t)fractions->place[index];
     size_t kept = 8 - (size_t)(__builtin_ctzll(digits) >> 3);
     digits = htobe64(digits | 0x3030303030303030); /* '0' */
-    memcpy(at, "0.000000", 8);
-    memcpy(at + place, &digits, 8);
+    memcpy(at, zeros, sizeof zeros);
+    memcpy(at + place, &digits, sizeof digits);
     return at + place + kept;
 }
 
