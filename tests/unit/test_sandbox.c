@@ -193,7 +193,10 @@ static int outcome_behind(int (*enter)(int end), int other, int (*attempt)(void)
 {
     int ends[2], outcome = -1;
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
-    other_fd = other;
+    /* Above the one that the sandbox keeps, which would else take its place. */
+    other_fd = fcntl(other, F_DUPFD, SANDBOX_FD + 1);
+    assert_true(other_fd > SANDBOX_FD);
+    close(other);
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
