@@ -23,7 +23,7 @@
 #define SMALL_POOLS (1 << 20)
 
 struct reader {
-    struct jpeg_decompress_struct library;
+    struct jpeg_decompress_struct jpeg;
     struct jpeg_error_mgr errors;
     struct jpeg_progress_mgr progress;
     jmp_buf escape;
@@ -56,7 +56,7 @@ static void on_error(j_common_ptr library)
               error_set(reader->err, ERROR_TOO_LARGE,
                         "jpeg: %u x %u pixels in several scans take more than the %zu "
                         "bytes that decoding may take",
-                        reader->library.image_width, reader->library.image_height, in->max_bytes));
+                        reader->jpeg.image_width, reader->jpeg.image_height, in->max_bytes));
     leave(reader, codec_broken(in, why, reader->err));
 }
 
@@ -81,10 +81,10 @@ static void on_message(j_common_ptr library, int level)
 static void on_progress(j_common_ptr library)
 {
     struct reader *reader = library->client_data;
-    if (reader->library.input_scan_number > reader->max_scans)
+    if (reader->jpeg.input_scan_number > reader->max_scans)
         leave(reader, error_set(reader->err, ERROR_UNDECODABLE,
                                 "jpeg: more than %d scans of %u x %u pixels", reader->max_scans,
-                                reader->library.image_width, reader->library.image_height));
+                                reader->jpeg.image_width, reader->jpeg.image_height));
 }
 
 /* ---- reading ------------------------------------------------------------------------------- */
@@ -98,7 +98,7 @@ static void check(struct reader *reader, enum error_code code)
 /* Limits, from the header. */
 static void prepare(struct reader *reader)
 {
-    struct jpeg_decompress_struct *library = &reader->library;
+    struct jpeg_decompress_struct *library = &reader->jpeg;
     const struct codec_input *in = reader->in;
     size_t width = library->image_width, height = library->image_height;
     int channels = library->num_components;
@@ -138,7 +138,7 @@ static void convert_cmyk(const uint8_t *cmyk, size_t width, uint8_t *rgb)
 
 static void read_rows(struct reader *reader)
 {
-    struct jpeg_decompress_struct *library = &reader->library;
+    struct jpeg_decompress_struct *library = &reader->jpeg;
     size_t width = library->output_width;
     struct image *image = &reader->image;
     check(reader, codec_allocate(reader->in, width, library->output_height, image, reader->err));
@@ -161,19 +161,19 @@ static void read_rows(struct reader *reader)
 enum error_code jpeg_decode(const struct codec_input *in, struct image *out, struct error *err)
 {
     struct reader reader = {.in = in, .err = err};
-    reader.library.err = jpeg_std_error(&reader.errors);
-    reader.library.client_data = &reader;
+    reader.jpeg.err = jpeg_std_error(&reader.errors);
+    reader.jpeg.client_data = &reader;
     reader.errors.error_exit = on_error;
     reader.errors.emit_message = on_message;
     if (setjmp(reader.escape) == 0) {
-        jpeg_create_decompress(&reader.library);
-        jpeg_mem_src(&reader.library, in->bytes, in->size);
-        jpeg_read_header(&reader.library, TRUE);
+        jpeg_create_decompress(&reader.jpeg);
+        jpeg_mem_src(&reader.jpeg, in->bytes, in->size);
+        jpeg_read_header(&reader.jpeg, TRUE);
         prepare(&reader);
-        jpeg_start_decompress(&reader.library);
+        jpeg_start_decompress(&reader.jpeg);
         read_rows(&reader);
     }
-    jpeg_destroy_decompress(&reader.library);
+    jpeg_destroy_decompress(&reader.jpeg);
     free(reader.row);
     if (reader.code == ERROR_NONE)
         *out = reader.image;

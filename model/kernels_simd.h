@@ -50,7 +50,7 @@ static size_t min_size(size_t a, size_t b)
 /* Words of one pixel of a photo, each a block of its own. */
 static size_t planar_blocks(const struct conv *conv)
 {
-    return (conv->in + GROUP - 1) / GROUP;
+    return divide_up(conv->in, GROUP);
 }
 
 /* Input blocks that output block b reads: first, and their count, the same for every b. */
@@ -132,8 +132,7 @@ static bool is_flat(const struct conv *conv)
     return conv->kernel == 1 && conv->pad == 0 && !conv->planar_in;
 }
 
-/* Words of one image of the input as the tiles read it: with its border, or of the picked pixels.
- */
+/* Words of one image of the input as the tiles read it: bordered, or of the picked pixels alone. */
 static size_t read_words(const struct conv *conv, size_t height, size_t width)
 {
     size_t blocks = conv->planar_in ? planar_blocks(conv) : blocks_of(conv->in);
@@ -363,7 +362,7 @@ static size_t widest(const struct conv *conv, size_t columns)
 static void run_row(struct tile *tile, void (*const *run)(const struct tile *), size_t most,
                     size_t pixels, size_t in_step)
 {
-    size_t tiles = (pixels + most - 1) / most;
+    size_t tiles = divide_up(pixels, most);
     for (size_t left = tiles; left > 0; left--) {
         size_t count = (pixels + left - 1) / left;
         run[count - 1](tile);
@@ -403,11 +402,6 @@ struct job {
 struct region {
     size_t top, bottom, left, right;
 };
-
-static size_t divide_up(size_t a, size_t b)
-{
-    return (a + b - 1) / b;
-}
 
 /* Input blocks whose weights for `width` output blocks stay near; at least one. */
 static size_t near_blocks(const struct conv *conv, size_t width)

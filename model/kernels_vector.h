@@ -22,9 +22,14 @@ static bool supported(void)
     return SIMD_SUPPORTED;
 }
 
+static size_t divide_up(size_t a, size_t b)
+{
+    return (a + b - 1) / b;
+}
+
 static size_t blocks_of(size_t channels)
 {
-    return (channels + LANES - 1) / LANES;
+    return divide_up(channels, LANES);
 }
 
 /* Makes the compiler forget what a register holds, so that it does not see that two are alike. */
@@ -45,14 +50,6 @@ INLINE vec positive(vec value)
 typedef uint16_t bf16;
 typedef bf16 bf16_vec
     __attribute__((vector_size(SIMD_FLOATS * sizeof(bf16)), aligned(2), may_alias));
-
-INLINE float bf16_to_float(bf16 value)
-{
-    uint32_t bits = (uint32_t)value << 16;
-    float out;
-    memcpy(&out, &bits, sizeof out);
-    return out;
-}
 
 INLINE bf16 bf16_from_float(float value)
 {

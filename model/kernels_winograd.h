@@ -2,23 +2,29 @@
  *
  * Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv:1509.09308,
  * section 4. An input patch is transformed (B), multiplied by the transformed weights (G, at load),
- * and transformed back (A) to an output of WINOGRAD_STEP pixels a side:
- *   4, for floats       F(4x4, 3x3), points 0, 1, -1, 2, -2, infinity: of 6x6, 36 products a
- * channel pair instead of 144 2, for integers     F(2x2, 3x3), points 0, 1, -1, infinity: of 4x4,
- * 16 instead of 36. Its transforms but add, and halve the weights twice: with those taken fourfold
- *                       all of it is exact in 16 bits (at most 4 * 255 and 9 * 127), sums modulo
- *                       2^32, of which the result is a quarter
+ * and transformed back (A) to an output of WINOGRAD_STEP pixels a side.
+ *
+ * 4, for floats: F(4x4, 3x3), points 0, 1, -1, 2, -2, infinity. A patch is 6x6, and takes 36
+ * products a channel pair instead of 144.
+ *
+ * 2, for integers: F(2x2, 3x3), points 0, 1, -1, infinity. A patch is 4x4, and takes 16 products
+ * instead of 36. The transforms only add, and halve the weights twice: with those taken fourfold
+ * all of it is exact in 16 bits (at most 4 * 255 and 9 * 127), the sums are so modulo 2^32, and a
+ * quarter of them is the result.
+ *
  * Summed over channels the products are independent matrix multiplications, which run on the
  * register tiles of 1x1 convolutions with patches for pixels.
  *
  * Included after kernels_simd.h by a precision's header, which defines WINOGRAD_STEP and
- *   patch_lanes           a register of active channels, to be added and subtracted
- *   winograd_weight       a transformed weight as it is packed
- *   winograd_end          like sums_end, of the sums that the transform back gives
+ *   patch_lanes       a register of active channels, to be added and subtracted
+ *   winograd_weight   a transformed weight as it is packed
+ *   winograd_end      like sums_end, of the sums that the transform back gives
+ *
  * Rows of patches are taken in chunks, so that what lies between the three steps stays in the
- * cache: v [points][in blocks][patches][words]      transformed input m [points][out
- * blocks][patches][16]        products weights [points][out blocks][in blocks][words][16], after
- * the head
+ * cache:
+ *   v         [points][in blocks][patches][words]: transformed input
+ *   m         [points][out blocks][patches][16]: products
+ *   weights   [points][out blocks][in blocks][words][16], after the head
  */
 
 #define STEP   WINOGRAD_STEP
@@ -118,7 +124,7 @@ struct winograd {
 
 static size_t patches_along(size_t side)
 {
-    return (side + STEP - 1) / STEP;
+    return divide_up(side, STEP);
 }
 
 /* Bytes of v and of m for so many patches. */
