@@ -4,8 +4,9 @@
 The model of a fleet: photos arrive at random (Poisson); a balancer gives each to the replica with
 the fewest at hand (leastconn) up to its maxconn, and queues the rest; a replica's worker takes what
 waits, at most a batch, and works fixed + each * n seconds on n images. Two numbers describe a
-replica; `check` takes them from a daemon on one core, then runs the same arrivals through daemon
-and simulation and prints both.
+replica. `check` sends the very same arrivals through a daemon on one core and through the simulation
+and prints both; what a batch takes it learns from the daemon's answers in that row, so that a machine
+that changes its speed between rows is no error of the simulation.
 
     capacity.py sizes                                 a core by precision, a replica's memory
     capacity.py check                                 the simulation beside a real daemon
@@ -24,6 +25,7 @@ import os
 import pathlib
 import random
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -73,9 +75,15 @@ class Replica:
             self.at_hand -= len(batch)
 
 
-def simulate(rate, seconds, fixed, each, replicas=1, maxconn=16, patience=5.0, seed=1):
+def arrivals(rate, count, seed=1):
+    """Poisson: when each of count requests is due, in seconds."""
+    dice, at = random.Random(seed), 0.0
+    return [at := at + dice.expovariate(rate) for _ in range(count)]
+
+
+def simulate(due, fixed, each, replicas=1, maxconn=16, patience=5.0):
     """Latencies in seconds of the requests served, and the share refused after patience."""
-    env, dice = simpy.Environment(), random.Random(seed)
+    env = simpy.Environment()
     fleet = [Replica(env, fixed, each) for _ in range(replicas)]
     slots = simpy.Resource(env, replicas * maxconn)
     latencies, refused = [], 0
@@ -95,13 +103,13 @@ def simulate(rate, seconds, fixed, each, replicas=1, maxconn=16, patience=5.0, s
             yield done
         latencies.append(env.now - begin)
 
-    def arrivals():
-        while True:
-            yield env.timeout(dice.expovariate(rate))
+    def come():
+        for at in due:
+            yield env.timeout(at - env.now)
             env.process(request())
 
-    env.process(arrivals())
-    env.run(until=seconds)
+    env.process(come())
+    env.run()
     return latencies, refused / max(1, refused + len(latencies))
 
 
@@ -113,10 +121,11 @@ class Daemon:
 
     def __init__(self, options, workers=1, precision="fp32"):
         self.folder = tempfile.TemporaryDirectory()
+        weights = weights_of(options, precision)
         port_file = pathlib.Path(self.folder.name) / "port"
         begin = time.monotonic()
         self.process = subprocess.Popen(
-            ["taskset", "-c", "0", options.senetd, "--weights", options.weights, "--listen",
+            ["taskset", "-c", "0", options.senetd, "--weights", weights, "--listen",
              "127.0.0.1:0", "--admin-listen", "off", "--port-file", port_file, "--precision",
              precision, "--workers", str(workers), "--threads", "1", "--decoders", "1",
              "--max-batch", str(BATCH), "--log-level", "warn"])
@@ -142,7 +151,7 @@ class Daemon:
         self.process.wait()
 
     def ask(self):
-        """Seconds until the answer; whatever else comes ends the measurement."""
+        """Seconds until the answer, and what it says; whatever else comes ends the measurement."""
         begin = time.monotonic()
         link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         link.request("POST", "/classify?excitations=none", self.photo)
@@ -152,7 +161,7 @@ class Daemon:
         if answer.status != 200:
             print(f"the daemon said {answer.status}: {text[:200]}", file=sys.stderr, flush=True)
             os._exit(1)
-        return time.monotonic() - begin
+        return time.monotonic() - begin, json.loads(text)
 
     def closed_loop(self, clients, seconds):
         """Requests a second, and their mean latency."""
@@ -160,7 +169,7 @@ class Daemon:
 
         def client():
             while time.monotonic() < end:
-                times.append(self.ask())
+                times.append(self.ask()[0])
 
         threads = [threading.Thread(target=client) for _ in range(clients)]
         begin = time.monotonic()
@@ -170,18 +179,26 @@ class Daemon:
             thread.join()
         return len(times) / (time.monotonic() - begin), sum(times) / len(times)
 
-    def open_loop(self, rate, seconds, seed):
-        """Latencies of requests sent when their time has come, whatever became of those before."""
-        dice, times, threads = random.Random(seed), [], []
-        at, end = time.monotonic(), time.monotonic() + seconds
-        while at < end:
-            at += dice.expovariate(rate)
-            time.sleep(max(0, at - time.monotonic()))
-            threads.append(threading.Thread(target=lambda: times.append(self.ask())))
+    def open_loop(self, due):
+        """Of requests sent whatever became of those before: latencies from when each was due,
+        (images, seconds) of the batch each was in, and the seconds around queue and batch."""
+        times, batches, around, threads = [], [], [], []
+        begin = time.monotonic()
+
+        def client(at):
+            taken, answer = self.ask()
+            times.append(time.monotonic() - begin - at)
+            timing = answer["timing_ms"]
+            batches.append((answer["batch_size"], timing["inference"] / 1e3))
+            around.append(taken - (timing["queue"] + timing["inference"]) / 1e3)
+
+        for at in due:
+            time.sleep(max(0, begin + at - time.monotonic()))
+            threads.append(threading.Thread(target=client, args=[at]))
             threads[-1].start()
         for thread in threads:
             thread.join()
-        return times
+        return times, batches, around
 
     def megabytes(self):
         """Memory of the process and those it started; what they share is counted once."""
@@ -201,11 +218,16 @@ class Daemon:
         return kilobytes * 1024 / 1e6
 
 
+def weights_of(options, precision):
+    """int8 may have weights of its own: those of senetd quantize."""
+    return options.int8_weights if precision == "int8" and options.int8_weights else options.weights
+
+
 def bench(options, precision, batch):
     """What senetd bench says; None where the weights or the CPU have no such precision."""
     done = subprocess.run(
-        ["taskset", "-c", "0", options.senetd, "bench", "--json", "--weights", options.weights,
-         "--precision", precision, "--threads", "1", "--batch", str(batch), "--seconds",
+        ["taskset", "-c", "0", options.senetd, "bench", "--json", "--weights",
+         weights_of(options, precision), "--precision", precision, "--threads", "1", "--batch", str(batch), "--seconds",
          str(math.ceil(options.seconds / 3))], capture_output=True, text=True)
     if done.returncode != 0:
         print(f"{precision}: {done.stderr.strip()}", file=sys.stderr)
@@ -244,47 +266,48 @@ def measure(daemon, seconds):
     daemon.closed_loop(4, 2)
     _, alone = daemon.closed_loop(1, seconds)
     full, _ = daemon.closed_loop(3 * BATCH, seconds)
-    # alone = fixed + each; a full batch takes BATCH / full = fixed + BATCH * each.
+    # alone = fixed + each; a full batch takes BATCH / full = fixed + BATCH * each. fixed may be
+    # below zero, where an image of a batch costs more than a lone one.
     each = (BATCH / full - alone) / (BATCH - 1)
-    fixed = alone - each
-    if fixed < 0:  # batches cost more an image than a lone one: nothing is fixed
-        fixed, each = 0.0, 1 / full
-    return fixed, each, full
+    return alone - each, each, full
 
 
 def check(options):
     with Daemon(options) as daemon:
         options.fixed, options.each, full = measure(daemon, options.seconds)
-        lines = [f"{processor()}, the daemon on one of them. Full batches: {full:.1f} images/s; a batch "
-                 f"takes {options.fixed * 1e3:.1f} ms and {options.each * 1e3:.1f} ms an image.", "",
-                 "| utilisation | images/s | p50 measured | simulated | p99 measured | simulated |",
+        lines = [f"{processor()}, the daemon on one of them. Full batches: {full:.1f} images/s; a lone "
+                 f"photo takes {(options.fixed + options.each) * 1e3:.1f} ms, a batch of {BATCH} "
+                 f"{BATCH / full * 1e3:.0f} ms. {options.arrivals} photos a row.", "",
+                 "| images/s | utilisation | p50 measured | simulated | p95 measured | simulated |",
                  "|---" * 6 + "|"]
         for share in (0.3, 0.5, 0.7, 0.8, 0.9):
             rate = share * full
-            real = daemon.open_loop(rate, options.seconds * 2, seed=7)
-            model, _ = simulate(rate, options.requests / rate, options.fixed, options.each,
-                                maxconn=10**6)
-            cells = [f"{percentile(t, q) * 1e3:.0f} ms" for q in (0.5, 0.99) for t in (real, model)]
-            lines.append(f"| {share:.0%} | {rate:.1f} | {' | '.join(cells)} |")
+            due = arrivals(rate, options.arrivals)
+            real, batches, around = daemon.open_loop(due)
+            each, fixed = statistics.linear_regression(*zip(*batches))
+            queued, _ = simulate(due, fixed, each, maxconn=10**6, patience=10**6)
+            model = [seconds + statistics.median(around) for seconds in queued]
+            cells = [f"{percentile(t, q) * 1e3:.0f} ms" for q in (0.5, 0.95) for t in (real, model)]
+            used = rate * (fixed / BATCH + each)
+            lines.append(f"| {rate:.1f} | {100 * used:.0f} % | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def plan(options):
     """A cell: as many replicas of one core as one balancer is given; beside it, one core alone."""
     capacity = BATCH / (options.fixed + BATCH * options.each)
-    lines = [f"A core: {capacity:.1f} images/s at full batches, {options.fixed * 1e3:.1f} ms a batch and "
-             f"{options.each * 1e3:.1f} ms an image; US$ {options.core_hour} a core-hour; "
-             f"{options.rate:,} images/s in all.", "",
+    lines = [f"A core: {capacity:.1f} images/s at full batches, {(options.fixed + options.each) * 1e3:.1f} "
+             f"ms a lone photo; US$ {options.core_hour} a core-hour; {options.rate:,} images/s in all.", "",
              f"| utilisation | p50 / p99 / p99.9, {options.cell} cores behind a balancer | p50 / p99 / "
              "p99.9, one core alone | cores | US$ a million images |", "|---" * 5 + "|"]
     for share in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95):
         tails = []
         for cell in (options.cell, 1):
             rate = share * capacity * cell
-            times, _ = simulate(rate, options.requests / rate, options.fixed, options.each,
+            times, _ = simulate(arrivals(rate, options.requests), options.fixed, options.each,
                                 replicas=cell)
             tails.append(" / ".join(f"{percentile(times, q) * 1e3:.0f}" for q in (0.5, 0.99, 0.999)))
-        lines.append(f"| {share:.0%} | {tails[0]} ms | {tails[1]} ms | "
+        lines.append(f"| {100 * share:.0f} % | {tails[0]} ms | {tails[1]} ms | "
                      f"{math.ceil(options.rate / (share * capacity)):,} | "
                      f"{dollars_a_million(options.core_hour, share * capacity):.2f} |")
     return "\n".join(lines)
@@ -317,13 +340,15 @@ def main():
     parser.add_argument("--record", action="store_true", help="write the tables into README.md")
     parser.add_argument("--senetd", default=str(TOP / "build/senetd"))
     parser.add_argument("--weights", default=str(TOP / "weights/demo"))
+    parser.add_argument("--int8-weights", help="of senetd quantize, for the row of int8")
     parser.add_argument("--seconds", type=float, default=15, help="of a measurement")
     parser.add_argument("--fixed-ms", type=float, default=0, help="plan: of a batch; from check")
     parser.add_argument("--each-ms", type=float, help="plan: of an image; from check")
     parser.add_argument("--rate", type=int, default=10000, help="plan: images a second in all")
     parser.add_argument("--core-hour", type=float, default=0.04, help="price, US$")
     parser.add_argument("--cell", type=int, default=32, help="plan: cores behind one balancer")
-    parser.add_argument("--requests", type=int, default=20000, help="to simulate a row")
+    parser.add_argument("--requests", type=int, default=20000, help="plan: to simulate a row")
+    parser.add_argument("--arrivals", type=int, default=500, help="check: photos of a row")
     options = parser.parse_args()
     if options.what == "plan" and options.each_ms is None:
         parser.error("plan needs --each-ms")

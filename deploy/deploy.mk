@@ -100,7 +100,8 @@ test-deploy: check-deploy
 	@$(MAKE) --no-print-directory deb
 	tests/deploy/docker.sh
 
-# The tables of deploy/README.md, five minutes on an idle machine, as root; RECORD=1 writes them there.
+# The tables of deploy/README.md, ten minutes on an idle machine, as root; RECORD=1 writes them there.
+# INT8=DIR: weights of senetd quantize, for the row of int8.
 .PHONY: sizing
 sizing: deps
 	@$(MAKE) --no-print-directory deps PACKAGES="haproxy iproute2 python3-venv"
@@ -108,7 +109,7 @@ sizing: deps
 	test -d build/capacity || python3 -m venv build/capacity
 	build/capacity/bin/pip install -q simpy
 	build/capacity/bin/python deploy/capacity.py all --senetd $(O)/senetd --weights $(WEIGHTS) \
-	    $(if $(RECORD),--record)
+	    $(if $(INT8),--int8-weights $(INT8)) $(if $(RECORD),--record)
 
 # The program for the other architecture, built by a cross compiler and run by QEMU.
 .PHONY: check-aarch64
