@@ -51,12 +51,33 @@ static bool is_name(const char *name, size_t size, const char *known)
     return strlen(known) == size && strncasecmp(name, known, size) == 0;
 }
 
+/* Of scheme and authority at the beginning of an absolute target; 0 where it is none. False where
+ * the authority is empty, or holds what another server may read otherwise: a user, escapes. */
+static bool measure_origin(const char *uri, size_t *bytes)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                  "-._~!$&'()*+,;=:[]";
+    size_t scheme = strncasecmp(uri, "http://", 7) == 0    ? 7
+                    : strncasecmp(uri, "https://", 8) == 0 ? 8
+                                                           : 0;
+    *bytes = 0;
+    if (scheme == 0)
+        return true;
+    size_t authority = strspn(uri + scheme, letters);
+    if (authority == 0 || strchr("/?", uri[scheme + authority]) == NULL) /* or the end */
+        return false;
+    *bytes = scheme + authority;
+    return true;
+}
+
 /* A zero byte that is escaped would end the path for the library, which hands out C strings. */
 struct framing_target framing_target(const char *uri)
 {
     size_t size = strlen(uri);
-    bool visible = is_visible(uri, size, false) && strstr(uri, "%00") == NULL;
-    return (struct framing_target){(uintptr_t)uri, size, visible};
+    struct framing_target target = {.begin = (uintptr_t)uri, .size = size};
+    target.visible = is_visible(uri, size, false) && strstr(uri, "%00") == NULL;
+    target.proper = measure_origin(uri, &target.origin_bytes);
+    return target;
 }
 
 void framing_begin(struct framing *framing, bool exact, const char *method,
@@ -72,6 +93,8 @@ void framing_begin(struct framing *framing, bool exact, const char *method,
     if (!target->visible)
         refuse(framing, 400,
                "the request target holds a space, a control character or a zero byte (%00)");
+    if (!target->proper)
+        refuse(framing, 400, "the request target's host is not a plain host with or without port");
     framing->end = framing->begin + strlen(method);
     check_gap(framing, target->begin, 1);
     framing->end = target->begin + target->size;

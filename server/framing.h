@@ -42,7 +42,10 @@ struct framing {
 struct framing_target {
     uintptr_t begin;
     size_t size;
-    bool visible; /* without blanks, control characters and escaped zero bytes */
+    bool visible;        /* without blanks, control characters and escaped zero bytes */
+    bool proper;         /* not of the form "http://host/path", or with a proper host */
+    size_t origin_bytes; /* of "http://host:80" in that form, which an origin server must take, too
+                            (RFC 9112, section 3.2.2); nothing in it is escaped */
 };
 
 struct framing_target framing_target(const char *uri);

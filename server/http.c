@@ -229,8 +229,18 @@ static void *on_target(void *context, const char *uri, struct MHD_Connection *co
     return NULL;
 }
 
-static struct transfer *begin(struct http *http, struct MHD_Connection *connection,
-                              const char *path, const char *method, const char *version)
+/* Without scheme and host, where the client sent them as it would to a proxy. Which host that is
+ * does not matter here. */
+static const char *path_of(const struct framing_target *target, const char *url, const char *method)
+{
+    const char *path = url + target->origin_bytes; /* not escaped, so as long as it was sent */
+    if (target->origin_bytes == 0 || *path != '\0')
+        return path;
+    return strcmp(method, "OPTIONS") == 0 ? "*" : "/";
+}
+
+static struct transfer *begin(struct http *http, struct MHD_Connection *connection, const char *url,
+                              const char *method, const char *version)
 {
     struct connection *peer = peer_of(connection);
     struct transfer *transfer = peer != NULL ? calloc(1, sizeof *transfer) : NULL;
@@ -242,7 +252,7 @@ static struct transfer *begin(struct http *http, struct MHD_Connection *connecti
     transfer->exchange.service = http->service;
     transfer->exchange.headers_ns = monotonic_ns();
     transfer->method = strdup(method);
-    transfer->path = strdup(path);
+    transfer->path = strdup(path_of(&peer->target, url, method));
     if (transfer->method == NULL || transfer->path == NULL) {
         free(transfer->method);
         free(transfer->path);
@@ -359,14 +369,14 @@ static enum MHD_Result answer(struct transfer *transfer)
 
 /* ---- libmicrohttpd's callbacks --------------------------------------------------------------- */
 
-static enum MHD_Result on_request(void *context, struct MHD_Connection *connection,
-                                  const char *path, const char *method, const char *version,
-                                  const char *data, size_t *size, void **state)
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *size, void **state)
 {
     struct transfer *transfer = *state;
     size_t piece = *size;
     if (transfer == NULL) {
-        *state = transfer = begin(context, connection, path, method, version);
+        *state = transfer = begin(context, connection, url, method, version);
         if (transfer == NULL)
             return MHD_NO;
         transfer->peer->lingers = admission_must_answer_now(

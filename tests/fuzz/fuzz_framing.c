@@ -20,6 +20,15 @@ static char *end_line(char *line, const char *end)
     return feed + 1;
 }
 
+/* Where scheme and host end nobody may see otherwise. */
+static void check_origin(const char *uri, const struct framing_target *target)
+{
+    size_t size = target->origin_bytes;
+    if (size > 0 && (!target->proper || size > target->size || strchr("/?", uri[size]) == NULL ||
+                     memchr(uri, '%', size) != NULL || memchr(uri, '@', size) != NULL))
+        abort();
+}
+
 static void take_apart(char *text, size_t size, const uint8_t *original)
 {
     struct framing framing;
@@ -31,6 +40,7 @@ static void take_apart(char *text, size_t size, const uint8_t *original)
         return;
     *uri++ = *version++ = '\0';
     const struct framing_target target = framing_target(uri);
+    check_origin(uri, &target);
     framing_begin(&framing, true, text, &target, version);
     while (line != NULL && *line != '\0') {
         char *next = end_line(line, end), *colon = strchr(line, ':');

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -133,6 +134,18 @@ static const struct attack attacks[] = {
     {400, "GET /version x HTTP/1.1\r\nHost: x\r\n\r\n", 0, ""},
     {400, "GET /ver\x01sion HTTP/1.1\r\nHost: x\r\n\r\n", 0, ""},
     {400, "G(T /version HTTP/1.1\r\nHost: x\r\n\r\n", 0, ""},
+    /* A whole URL in the request line whose host could end elsewhere. */
+    {400, "GET http:///version HTTP/1.1\r\nHost: x\r\n\r\n", 0, ""},
+    {400, "GET http://x%2Fversion HTTP/1.1\r\nHost: x\r\n\r\n", 0, ""},
+    {400, "GET http://user@x/version HTTP/1.1\r\nHost: x\r\n\r\n", 0, ""},
+    {400, "GET http://x\\y/version HTTP/1.1\r\nHost: x\r\n\r\n", 0, ""},
+    {400, "GET http://x#y/version HTTP/1.1\r\nHost: x\r\n\r\n", 0, ""},
+    {400, BYTES("GET http://x\0/version HTTP/1.1\r\nHost: x\r\n\r\n"), ""},
+    {400, "GET http://x/version HTTP/1.1\r\n\r\n", 0, ""},
+    {400,
+     "POST http://x/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: "
+     "3\r\n\r\n",
+     0, "abc"},
     /* Host and Expect. */
     {400, "GET /version HTTP/1.1\r\n\r\n", 0, ""},
     {400, "GET /version HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 0, ""},
@@ -188,6 +201,42 @@ static void clear_requests_may_be_pipelined(void **state)
     }
 }
 
+/* As to a proxy: where the path begins is said by what was sent, not by what it is decoded to. */
+static void a_whole_url_in_the_request_line_is_its_path(void **state)
+{
+    static const struct {
+        const char *line;
+        int status;
+        const char *holds;
+    } requests[] = {
+        {"GET http://x/healthz", 200, "alive"},
+        {"GET HTTPS://[::1]:8080/healthz", 200, "alive"},
+        {"GET http://other.example./healthz?any=thing", 200, "alive"},
+        {"GET http://x/%68ealthz", 200, "alive"},
+        {"GET http://x/se-weights?layer=99", 400, "no layer '99'"},
+        {"GET http://x/classify", 405, "this path takes"},
+        {"GET http://x?layer=1", 200, "<!doctype html>"},
+        {"GET http://x", 200, "<!doctype html>"},
+        {"OPTIONS http://x", 204, "Allow: GET, HEAD, POST, PUT, OPTIONS"},
+        {"GET http://x//healthz", 404, "no such path"},
+        {"GET http://x/http://x/healthz", 404, "no such path"},
+        {"GET /http://x/healthz", 404, "no such path"},
+        {"GET http:/healthz", 404, "no such path"},
+        {"GET ftp://x/healthz", 404, "no such path"},
+        {"GET http%3A//x/healthz", 404, "no such path"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
+        char text[256];
+        snprintf(text, sizeof text, "%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+                 requests[i].line);
+        raw_talk(&shared, text, strlen(text), answer, sizeof answer);
+        if (raw_status(answer) != requests[i].status || strstr(answer, requests[i].holds) == NULL)
+            fail_msg("%s\nexpected %d and '%s', got\n%.600s", requests[i].line, requests[i].status,
+                     requests[i].holds, answer);
+    }
+}
+
 /* The library takes a bare LF for the end of a chunk's line, and others do not: so the connection
  * ends with a chunked body. */
 static void nothing_is_served_behind_a_chunked_body(void **state)
@@ -213,6 +262,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ambiguous_requests_are_refused_and_end_the_connection),
         cmocka_unit_test(clear_requests_may_be_pipelined),
+        cmocka_unit_test(a_whole_url_in_the_request_line_is_its_path),
         cmocka_unit_test(nothing_is_served_behind_a_chunked_body),
     };
     return cmocka_run_group_tests(tests, start_all, stop_all);
