@@ -100,7 +100,8 @@ static enum error_code read_value(const char *value, struct query *out, struct e
 {
     char *end;
     double number = strtod(value, &end);
-    if (end == value || *end != '\0' || !(number >= 0 && number <= QUERY_MOST_VALUE))
+    bool plain = value[strspn(value, "0123456789.eE+-")] == '\0'; /* nothing hexadecimal */
+    if (!plain || end == value || *end != '\0' || !(number >= 0 && number <= QUERY_MOST_VALUE))
         return error_set(err, ERROR_USAGE, "value is '%.64s', expected a number of 0 to %d", value,
                          QUERY_MOST_VALUE);
     out->mode = MODE_VALUE;

@@ -75,6 +75,8 @@ static void values_are_taken(void **state)
     assert_int_equal(query.selection.detail, DETAIL_NONE);
     assert_int_equal(parse_one("id", "abc", EVERY, &err), ERROR_NONE);
     assert_string_equal(query.id, "abc");
+    assert_int_equal(parse_one("value", "5e-1", QUERY_VALUE, &err), ERROR_NONE);
+    assert_true(query.value == 0.5F);
 }
 
 static void layers_go_by_index_name_and_the_papers_name(void **state)
@@ -110,6 +112,13 @@ static void wrong_values_say_what_is_expected(void **state)
     check_fault("layer", "1,2", EVERY, "no layer '1,2'");
     check_fault("layers", "1,,2", EVERY, "no layer ''");
     check_fault("layers", "1,", EVERY, "no layer ''");
+    check_fault("value", "-0.1", QUERY_VALUE, "expected a number of 0 to");
+    check_fault("value", "0x1", QUERY_VALUE, "expected a number of 0 to");
+    check_fault("value", "0x1p-1", QUERY_VALUE, "expected a number of 0 to");
+    check_fault("value", "nan", QUERY_VALUE, "expected a number of 0 to");
+    check_fault("value", "inf", QUERY_VALUE, "expected a number of 0 to");
+    check_fault("value", " 1", QUERY_VALUE, "expected a number of 0 to");
+    check_fault("value", "1e", QUERY_VALUE, "expected a number of 0 to");
 }
 
 static void unknown_keys_say_what_is_known(void **state)
