@@ -27,7 +27,7 @@ struct header {
 struct reader {
     const struct codec_input *in;
     size_t at; /* next byte of in->bytes */
-    png_structp library;
+    png_structp png;
     png_infop info;
     struct header header;
     struct image image;
@@ -111,8 +111,8 @@ static bool has_all_rows(const struct reader *reader)
     if (reader->image.pixels == NULL)
         return false;
     return reader->header.interlaced
-               ? png_get_current_pass_number(reader->library) == PNG_INTERLACE_ADAM7_PASSES
-               : png_get_current_row_number(reader->library) == reader->header.height;
+               ? png_get_current_pass_number(reader->png) == PNG_INTERLACE_ADAM7_PASSES
+               : png_get_current_row_number(reader->png) == reader->header.height;
 }
 
 static void on_read(png_structp library, png_bytep out, size_t size)
@@ -147,7 +147,7 @@ static void ask_for_rgb(png_structp library, png_infop info)
 
 static void read_rows(struct reader *reader)
 {
-    png_structp library = reader->library;
+    png_structp library = reader->png;
     png_infop info = reader->info;
     const struct header *header = &reader->header;
     png_set_keep_unknown_chunks(library, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
@@ -174,15 +174,14 @@ enum error_code png_decode(const struct codec_input *in, struct image *out, stru
     TRY(read_header(in, &reader.header, err));
     TRY(check_data(in, &reader.header, err));
     if (setjmp(reader.escape) == 0) {
-        reader.library =
-            png_create_read_struct(PNG_LIBPNG_VER_STRING, &reader, on_error, on_warning);
-        if (reader.library != NULL)
-            reader.info = png_create_info_struct(reader.library);
+        reader.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &reader, on_error, on_warning);
+        if (reader.png != NULL)
+            reader.info = png_create_info_struct(reader.png);
         if (reader.info == NULL)
             leave(&reader, error_set(err, ERROR_MEMORY, "png: out of memory"));
         read_rows(&reader);
     }
-    png_destroy_read_struct(&reader.library, &reader.info, NULL);
+    png_destroy_read_struct(&reader.png, &reader.info, NULL);
     if (reader.code == ERROR_NONE)
         *out = reader.image;
     else
