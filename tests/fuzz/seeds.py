@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Writes the fuzzers' seed corpora into a folder, one for each, from the repository's own files."""
 import base64
+import hashlib
 import json
+import math
 import pathlib
 import shutil
 import struct
@@ -69,6 +71,34 @@ seed("v2", b"\x00\x00" + small)
 for head in ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "GET / HTTP/1.0\r\n\r\n",
              "POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc",
              "POST /classify HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+             "GET http://x:80/classify?topk=1 HTTP/1.1\r\nHost: x\r\n\r\n",
              "GET / HTTP/1.1\nHost: x\nX: a\r\n b\r\n\r\n"):
     seed("framing", head.encode())
+# The first byte: which file, and of labels how many (fuzz_config.c).
+model = ROOT / "tests/golden/fixtures/tiny_timm"
+seed("config", b"\x00" + (model / "config.json").read_bytes())
+seed("config", b"\x00" + json.dumps({"architecture": "seresnet50", "pretrained_cfg": {
+    "input_size": [3, 288, 224], "crop_pct": 1, "crop_mode": "squash", "interpolation": "lanczos",
+    "mean": [0, 0, 0], "std": [1, 1, 1], "num_classes": 1000}}).encode())
+labels = (model / "labels.txt").read_bytes()
+seed("config", bytes([4 * (len(labels.splitlines()) - 1) + 1]) + labels)
+seed("config", b"\x05n01440764\ttench\r\nn01443537\tgold\xc3\xa9\r\n")
+seed("config", b"\x02" + json.dumps({"weights": "weights/demo", "max-body": "8m", "workers": 2, "listen": ":0",
+                                    "server-timing": False, "log-format": "json", "labels": None}).encode())
+seed("config", b"\x02" + json.dumps({"max-boddy": 1, "queue-bytes": "1g", "formats": "jpeg,png"}).encode())
+weights = (model / "model.safetensors").read_bytes()
+shapes = {name: entry.get("shape") for name, entry in
+          json.loads(weights[8:8 + struct.unpack("<Q", weights[:8])[0]]).items()}
+classes = shapes["fc.bias"][0]
+entries, size = {}, 0
+for name, dtype, shape in [("class_images", "F32", [classes])] + [
+        (name.replace("se.fc2.bias", kind), dtype, rows + shape) for name, shape in shapes.items()
+        if name.endswith("se.fc2.bias")
+        for kind, dtype, rows in (("mean", "F32", []), ("std", "F32", []), ("quantiles", "F16", [5]),
+                                  ("class_mean", "F16", [classes]), ("class_std", "F16", [classes]))]:
+    end = size + int(dtype[1:]) // 8 * math.prod(shape)
+    entries[name], size = {"dtype": dtype, "shape": shape, "data_offsets": [size, end]}, end
+entries["__metadata__"] = {"format": "senetd excitation reference 1", "images": "7", "source": "photos",
+                           "weights_sha256": hashlib.sha256(weights).hexdigest(), "class_by": "folder"}
+seed("config", b"\x03" + tensors(entries, bytes(size)))
 print(f"{count} seeds in {OUT}")
