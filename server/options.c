@@ -108,8 +108,8 @@ static enum error_code set_size(const struct option *option, const char *how, co
 static const char *word_at(const char *words, size_t place, size_t *size)
 {
     for (; place > 0 && words != NULL; place--) {
-        words = strchr(words, '|');
-        words += words != NULL;
+        const char *bar = strchr(words, '|');
+        words = bar != NULL ? bar + 1 : NULL;
     }
     if (words != NULL)
         *size = strcspn(words, "|");
