@@ -28,6 +28,8 @@
 #include <errno.h>
 #include <microhttpd.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -505,12 +507,18 @@ static void allow_descriptors(size_t sockets)
                  (size_t)limit.rlim_cur, (size_t)needed);
 }
 
-/* NULL with errno. The library's own timeout stays off; see connections.h. */
+/* NULL with errno. The library's own timeout stays off; see connections.h. Its threads take no
+ * signals: where its poll is interrupted it forgets a resumed connection. */
 static struct MHD_Daemon *start_daemon(struct http *http, int listen_fd, size_t sockets)
 {
-    const unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
-                           (http->encrypted ? MHD_USE_TLS : 0);
-    return MHD_start_daemon(
+    /* With epoll the library reads in a loop from a client that stops within a handshake. */
+    const unsigned waits = http->encrypted ? MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_TLS
+                                           : MHD_USE_EPOLL_INTERNAL_THREAD;
+    const unsigned flags = waits | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    struct MHD_Daemon *daemon = MHD_start_daemon(
         flags, 0, on_client, http, on_request, http, MHD_OPTION_LISTEN_SOCKET, listen_fd,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, http, MHD_OPTION_URI_LOG_CALLBACK, on_target, http,
@@ -519,6 +527,10 @@ static struct MHD_Daemon *start_daemon(struct http *http, int listen_fd, size_t 
         /* without TLS the list ends here */
         http->encrypted ? MHD_OPTION_HTTPS_PRIORITIES : MHD_OPTION_END, TLS_PRIORITIES,
         MHD_OPTION_HTTPS_CERT_CALLBACK2, tls_retriever(), MHD_OPTION_END);
+    int cause = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = cause;
+    return daemon;
 }
 
 enum error_code http_start(struct service *service, const struct listener *listener, bool admin,

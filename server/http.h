@@ -1,7 +1,8 @@
 /* http.h - HTTP/1.1 over libmicrohttpd: connections, uploads, waiting for the workers, answers.
  *
- * One thread serves all connections by epoll. A request whose images are being computed is
- * suspended: it costs no thread and delays nobody. The routes say what to answer.
+ * One thread serves all connections, by epoll, or by poll where they are encrypted. A request whose
+ * images are being computed is suspended: it costs no thread and delays nobody. The routes say what
+ * to answer.
  */
 #ifndef SENETD_HTTP_H
 #define SENETD_HTTP_H
