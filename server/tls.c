@@ -3,7 +3,9 @@
  * Certificate and key are parsed once, when they are loaded, and handed to each handshake: parsing
  * takes many allocations, and the library below GnuTLS that does it (libtasn1 4.19) crashes where
  * one fails. A session points to what it was given for as long as it lives, so those that were
- * replaced are kept to the end: some kilobytes for each new certificate.
+ * replaced are kept to the end: some kilobytes for each new certificate. Before libtasn1 is at work
+ * its memory is asked for and freed again: the C library keeps it (main.c), and does not have to go
+ * to the kernel, which may have none, while it crashes for want of it.
  */
 #include "tls.h"
 #include "bignum_memory.h"
@@ -27,6 +29,8 @@
 #define MOST_BYTES   262144 /* of a file */
 #define MOST_CHAIN   16     /* certificates in it */
 #define DIGEST_BYTES 32
+#define PARSE_BYTES  ((size_t)1 << 20)  /* of memory, to read certificates and a key */
+#define SIGN_BYTES   ((size_t)64 << 10) /* to write the signature of a handshake */
 
 struct pem {
     gnutls_datum_t certificate, key; /* owned; data is NULL where there is none */
@@ -254,6 +258,17 @@ static enum error_code take(const struct pem *pem, const char *certificate, cons
     return keep(pem, digests, certificate, err);
 }
 
+/* Whether this thread's heap has so much now. */
+static bool provide(size_t bytes)
+{
+    volatile char *block = malloc(bytes);
+    if (block == NULL)
+        return false;
+    *block = 0; /* or the compiler leaves both calls out */
+    free((void *)(uintptr_t)block);
+    return true;
+}
+
 enum error_code tls_load(const char *certificate, const char *key, struct error *err)
 {
     struct pem pem = {0};
@@ -263,6 +278,8 @@ enum error_code tls_load(const char *certificate, const char *key, struct error 
     enum error_code code = read_file(certificate, false, &pem.certificate, err);
     if (code == ERROR_NONE)
         code = read_file(key, true, &pem.key, err);
+    if (code == ERROR_NONE && !provide(PARSE_BYTES))
+        code = error_set(err, ERROR_MEMORY, "no memory to read '%.200s'", certificate);
     if (code == ERROR_NONE)
         code = take(&pem, certificate, key, err);
     wipe(&pem);
@@ -285,6 +302,8 @@ static int retrieve(gnutls_session_t session, const struct gnutls_cert_retr_st *
 {
     (void)session;
     (void)info;
+    if (!provide(SIGN_BYTES))
+        return -1;
     pthread_mutex_lock(&mutex);
     struct pair *pair = present;
     pthread_mutex_unlock(&mutex);
