@@ -237,6 +237,21 @@ check-alloc: deps
 run-check-alloc: $(O)/senetd $(ALLOC)/failing.so $(ALLOC)/check_alloc
 	@EVERY=$(EVERY) BUILD_DIR=$(O) tests/run.sh $(ALLOC)/check_alloc
 
+# The n-th system call of a request, a reload or a life fails, for every n, or each EVERY-th; see
+# the test.
+IO := $(O)/tests/io
+$(IO)/faulty.so: tests/io/faulty.c tests/io/faulty.h Makefile
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(BASE_FLAGS) -O2 -fPIC -fno-builtin -shared -o $@ $<
+$(IO)/check_io: $(IO)/check_io.o $(patsubst %,$(O)/tests/http/%.o,client daemon pictures) $(LINKED)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_model) $(LIBS_server) $(LIBS_test)
+
+.PHONY: check-io run-check-io
+check-io: deps
+	@$(MAKE) --no-print-directory run-check-io
+run-check-io: $(O)/senetd $(IO)/faulty.so $(IO)/check_io
+	@EVERY=$(EVERY) BUILD_DIR=$(O) tests/run.sh $(IO)/check_io
+
 # Thousands of damaged pictures through the running daemon; see the script.
 INPUTS ?= 20000
 .PHONY: torture

@@ -9,7 +9,6 @@
 #include "monotonic.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +21,8 @@
 #define LEAST_ROOM (16u << 20)
 /* Of a link's memory stays in use; the rest is given back after a larger image. */
 #define KEPT_BYTES (4u << 20)
+/* In a row, of a link that is not closed: the kernel may lack memory. */
+#define MOST_FAILURES 8
 
 struct slot {
     uint64_t number; /* of the last request */
@@ -145,7 +146,7 @@ static void give_link(struct decoder *decoder, size_t index)
 
 static enum error_code lost(struct error *err)
 {
-    return error_set(err, ERROR_INTERNAL, "the decoding processes are gone");
+    return error_set(err, ERROR_INTERNAL, "the decoding processes cannot be reached");
 }
 
 static enum error_code ended(struct decoder *decoder, int status, bool overdue, struct error *err)
@@ -161,27 +162,24 @@ static enum error_code ended(struct decoder *decoder, int status, bool overdue, 
                      signal != 0 ? "signal" : "status", signal != 0 ? signal : WEXITSTATUS(status));
 }
 
-/* Waits for the reply to the link's last request, or for the end of the process that began it. */
+/* Waits for the reply to the link's last request, or for the end of the process that began it:
+ * before that the link's memory is not ours again. */
 static enum error_code await(struct decoder *decoder, size_t index, struct keeper_reply *reply,
                              struct error *err)
 {
-    struct pollfd ready = {decoder->keeper.links[index].daemon_end, POLLIN, 0};
     const struct keeper_order order = {index, decoder->slots[index].number};
-    int64_t end = monotonic_ns() + (int64_t)decoder->keeper.timeout * 1000000000;
     bool overdue = false;
-    for (;;) {
-        int64_t left = (end - monotonic_ns()) / 1000000;
-        int count = poll(&ready, 1, overdue ? -1 : left > 0 ? (int)left + 1 : 0);
-        if (count < 0 && errno != EINTR)
-            return lost(err);
-        if (count == 0) { /* the keeper will tell of its end */
+    for (int failures = 0;;) {
+        ssize_t got = TEMP_FAILURE_RETRY(
+            recv(decoder->keeper.links[index].daemon_end, reply, sizeof *reply, 0));
+        if (got < 0 && errno == EAGAIN) { /* the keeper will tell of its end */
             overdue = true;
-            if (send(decoder->keeper.control, &order, sizeof order, MSG_NOSIGNAL) < 0)
-                return lost(err);
-        }
-        if (count <= 0)
+            (void)!send(decoder->keeper.control, &order, sizeof order, MSG_NOSIGNAL);
             continue;
-        if (recv(ready.fd, reply, sizeof *reply, 0) != sizeof *reply)
+        }
+        if (got < 0 && ++failures < MOST_FAILURES)
+            continue;
+        if (got != sizeof *reply)
             return lost(err);
         if (reply->number != order.number)
             continue; /* of a process that ended between requests */
@@ -218,7 +216,7 @@ static enum error_code run_outside(struct decoder *decoder, size_t index, const 
     if (request->size > 0)
         memcpy(link->bytes, bytes, request->size);
     request->number = ++decoder->slots[index].number;
-    if (send(link->daemon_end, request, sizeof *request, MSG_NOSIGNAL) < 0)
+    if (TEMP_FAILURE_RETRY(send(link->daemon_end, request, sizeof *request, MSG_NOSIGNAL)) < 0)
         return lost(err);
     TRY(await(decoder, index, &reply, err));
     if (request->size > KEPT_BYTES)

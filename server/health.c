@@ -130,11 +130,12 @@ static enum error_code exchange_with(struct probe *probe, bool encrypted, struct
                        err);
     size_t used = 0;
     /* A fresh socket's buffer takes so short a request as a whole. */
-    ssize_t moved = send(probe->fd, request, (size_t)size, MSG_NOSIGNAL);
+    ssize_t moved = TEMP_FAILURE_RETRY(send(probe->fd, request, (size_t)size, MSG_NOSIGNAL));
     while (moved > 0 && used + 1 < sizeof probe->answer) {
         if (!wait_for(probe, probe->fd, POLLIN))
             return error_set(err, ERROR_IO, "no answer to %s in time", probe->path);
-        moved = recv(probe->fd, probe->answer + used, sizeof probe->answer - 1 - used, 0);
+        moved = TEMP_FAILURE_RETRY(
+            recv(probe->fd, probe->answer + used, sizeof probe->answer - 1 - used, 0));
         used += moved > 0 ? (size_t)moved : 0;
     }
     probe->answer[used] = '\0';

@@ -27,6 +27,7 @@
 /* As image.c holds a decoder to, and as much again for malloc's gaps and small things. */
 #define BYTES_A_PIXEL 5
 #define EXTRA_BYTES   ((size_t)128 << 20)
+#define ATTEMPTS      8
 
 /* What the keeper knows of a link's process. */
 struct child {
@@ -34,6 +35,35 @@ struct child {
     uint64_t condemned; /* the request that the daemon gave up on, or 0 */
     uint64_t buried;    /* the last request of which an end was told */
 };
+
+/* ---- messages --------------------------------------------------------------------------------
+ *
+ * Tried again where a signal came, or the kernel lacks memory for the moment. */
+
+static bool take(int fd, struct keeper_request *out, int flags)
+{
+    ssize_t got = -1;
+    for (int i = 0; i < ATTEMPTS && got < 0; i++)
+        got = recv(fd, out, sizeof *out, flags);
+    return got == sizeof *out;
+}
+
+/* A sandbox has write, not send. */
+static bool answer(const struct keeper_reply *reply)
+{
+    ssize_t sent = -1;
+    for (int i = 0; i < ATTEMPTS && sent < 0; i++)
+        sent = write(SANDBOX_FD, reply, sizeof *reply);
+    return sent == sizeof *reply;
+}
+
+static bool tell(int fd, const struct keeper_reply *reply)
+{
+    ssize_t sent = -1;
+    for (int i = 0; i < ATTEMPTS && sent < 0; i++)
+        sent = send(fd, reply, sizeof *reply, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return sent == sizeof *reply;
+}
 
 /* ---- in a decoder ---------------------------------------------------------------------------- */
 
@@ -59,13 +89,14 @@ static enum error_code crop_file(const struct keeper_link *link,
 static void serve_requests(const struct keeper *keeper, const struct keeper_link *link)
 {
     struct keeper_request request;
-    while (recv(SANDBOX_FD, &request, sizeof request, MSG_PEEK) == sizeof request) {
+    while (take(SANDBOX_FD, &request, MSG_PEEK)) {
         struct keeper_reply reply = {.number = request.number};
         atomic_store(link->taken, request.number);
-        (void)!read(SANDBOX_FD, &request, sizeof request);
+        if (!take(SANDBOX_FD, &request, 0))
+            break;
         sandbox_allow_seconds(keeper->timeout);
         reply.error.code = crop_file(link, &request, &reply, &reply.error);
-        if (write(SANDBOX_FD, &reply, sizeof reply) != sizeof reply)
+        if (!answer(&reply))
             break;
     }
 }
@@ -121,13 +152,10 @@ static void tell_end(const struct keeper_link *link, struct child *child, int st
     struct keeper_reply reply = {.ended = true, .status = status};
     reply.number = child->condemned != 0 ? child->condemned : atomic_load(link->taken);
     child->condemned = 0;
-    if (recv(link->decoder_end, &next, sizeof next, MSG_PEEK | MSG_DONTWAIT) == sizeof next &&
-        next.number == reply.number)
-        (void)!read(link->decoder_end, &next, sizeof next);
-    if (reply.number == child->buried)
-        return;
-    child->buried = reply.number;
-    (void)!send(link->decoder_end, &reply, sizeof reply, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (take(link->decoder_end, &next, MSG_PEEK | MSG_DONTWAIT) && next.number == reply.number)
+        (void)!take(link->decoder_end, &next, MSG_DONTWAIT);
+    if (reply.number != child->buried && tell(link->decoder_end, &reply))
+        child->buried = reply.number;
 }
 
 static void bury(const struct keeper *keeper, struct child *children)
@@ -153,7 +181,10 @@ static void bury(const struct keeper *keeper, struct child *children)
 static bool obey(const struct keeper *keeper, struct child *children)
 {
     struct keeper_order order;
-    if (read(keeper->control, &order, sizeof order) != sizeof order)
+    ssize_t got = recv(keeper->control, &order, sizeof order, MSG_DONTWAIT);
+    if (got < 0)
+        return true; /* poll will call again */
+    if (got != sizeof order)
         return false;
     if (order.link >= keeper->processes)
         return true;
@@ -246,12 +277,13 @@ enum error_code keeper_probe(struct sandbox_report *report, struct error *err)
     pid_t pid = fork();
     if (pid == 0) {
         (void)!sandbox_enter(ends[1], EXTRA_BYTES, &found.report, &found.error);
-        (void)!write(SANDBOX_FD, &found, sizeof found);
+        (void)!TEMP_FAILURE_RETRY(write(SANDBOX_FD, &found, sizeof found));
         _exit(EXIT_SUCCESS);
     }
     int cause = errno;
     close(ends[1]);
-    bool told = pid > 0 && recv(ends[0], &found, sizeof found, 0) == sizeof found;
+    bool told =
+        pid > 0 && TEMP_FAILURE_RETRY(recv(ends[0], &found, sizeof found, 0)) == sizeof found;
     close(ends[0]);
     if (pid > 0)
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
@@ -273,6 +305,9 @@ static enum error_code open_link(const struct keeper *keeper, struct keeper_link
         return error_set(err, ERROR_IO, "decoder: socketpair: %s", strerror(errno));
     link->daemon_end = ends[0];
     link->decoder_end = ends[1];
+    const struct timeval timeout = {.tv_sec = keeper->timeout};
+    if (setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) != 0)
+        return error_set(err, ERROR_IO, "decoder: SO_RCVTIMEO: %s", strerror(errno));
     uint8_t *memory = mmap(NULL, HEAD_BYTES + keeper->room, PROT_READ | PROT_WRITE,
                            MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED)

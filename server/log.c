@@ -3,6 +3,7 @@
 #include "monotonic.h"
 #include "writer.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -66,13 +67,18 @@ static void now_text(char out[32])
     snprintf(out + size, 32 - size, ".%03dZ", (int)(now.tv_nsec / 1000000));
 }
 
-/* The last act of every line: its one write. */
+/* The last act of every line: its one write, unless a signal or a full disk cuts it. */
 static void emit(struct writer *line)
 {
     writer_raw(line, "\n", 1);
-    if (!line->failed) {
-        ssize_t written = write(STDERR_FILENO, line->bytes, line->size);
-        (void)written; /* there is nowhere to complain */
+    const char *rest = line->bytes;
+    size_t left = line->failed ? 0 : line->size;
+    while (left > 0) {
+        ssize_t written = TEMP_FAILURE_RETRY(write(STDERR_FILENO, rest, left));
+        if (written <= 0)
+            break; /* there is nowhere to complain */
+        rest += written;
+        left -= (size_t)written;
     }
     writer_free(line);
 }

@@ -60,8 +60,7 @@ static void on_signal(int signal)
 {
     int cause = errno;
     unsigned char byte = (unsigned char)signal;
-    ssize_t written = write(signal_pipe[1], &byte, 1);
-    (void)written;
+    (void)!TEMP_FAILURE_RETRY(write(signal_pipe[1], &byte, 1));
     errno = cause;
 }
 
@@ -163,7 +162,9 @@ static void drain(struct daemon *daemon)
     const struct config *config = daemon->service.config;
     atomic_store_explicit(&daemon->service.state, SERVICE_DRAINING, memory_order_release);
     notify_stopping();
-    nanosleep(&(struct timespec){.tv_sec = (time_t)config->drain_delay}, NULL);
+    struct timespec left = {.tv_sec = (time_t)config->drain_delay};
+    while (nanosleep(&left, &left) != 0)
+        continue; /* a signal that the watch takes */
     http_stop_accepting(daemon->public);
     http_wait_idle(daemon->public, (unsigned)config->drain_timeout);
 }

@@ -4,9 +4,11 @@
 #include "monotonic.h"
 #include "notify.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 struct watchdog {
     struct models *models;
@@ -34,7 +36,7 @@ static void *watchdog_main(void *argument)
     for (;;) {
         next += watchdog->period_ns;
         struct timespec until = {.tv_sec = next / 1000000000, .tv_nsec = next % 1000000000};
-        if (sem_clockwait(&watchdog->stop, CLOCK_MONOTONIC, &until) == 0)
+        if (TEMP_FAILURE_RETRY(sem_clockwait(&watchdog->stop, CLOCK_MONOTONIC, &until)) == 0)
             return NULL;
         look(watchdog);
     }

@@ -84,11 +84,20 @@ static void become(const struct daemon *daemon, const char *const *extra, const 
     _exit(127);
 }
 
-static void wait_for_port(struct daemon *daemon)
+/* Whether the process has not ended; its status is left for daemon_wait. */
+static bool runs(const struct daemon *daemon)
+{
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t)daemon->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid == 0;
+}
+
+/* False where it ends before, or does not come up. */
+static bool find_port(struct daemon *daemon)
 {
     char path[128];
     snprintf(path, sizeof path, "%s/port", daemon->folder);
-    for (int i = 0; i < PATIENCE_S * 100; i++) {
+    for (int i = 0; i < PATIENCE_S * 100 && runs(daemon); i++) {
         FILE *file = fopen(path, "r");
         bool read = file != NULL && fscanf(file, "%u", &daemon->port) == 1;
         if (file != NULL)
@@ -96,13 +105,24 @@ static void wait_for_port(struct daemon *daemon)
         if (read) {
             snprintf(daemon->base, sizeof daemon->base, "%s://127.0.0.1:%u",
                      daemon->certificate != NULL ? "https" : "http", daemon->port);
-            return;
+            return true;
         }
-        if (waitpid(daemon->pid, NULL, WNOHANG) != 0)
-            break;
         pause_ms(10);
     }
-    give_up(daemon, "it did not write its port");
+    return false;
+}
+
+static bool becomes_ready(struct daemon *daemon)
+{
+    for (int i = 0; i < PATIENCE_S * 100 && runs(daemon); i++) {
+        struct answer answer = client_get(daemon, "/readyz");
+        long status = answer.status;
+        client_free(&answer);
+        if (status == 200)
+            return true;
+        pause_ms(10);
+    }
+    return false;
 }
 
 /* log_path NULL: a file of its own. */
@@ -118,27 +138,25 @@ static void launch(struct daemon *daemon, const char *const *extra, const char *
     for (; extra != NULL && *extra != NULL; extra++)
         if (strcmp(*extra, "--tls-cert") == 0)
             daemon->certificate = extra[1];
-    wait_for_port(daemon);
 }
 
 void daemon_launch(struct daemon *daemon, const char *const *extra)
 {
     launch(daemon, extra, NULL);
+    if (!find_port(daemon))
+        give_up(daemon, "it did not write its port");
+}
+
+bool daemon_try(struct daemon *daemon, const char *const *extra)
+{
+    launch(daemon, extra, NULL);
+    return find_port(daemon) && becomes_ready(daemon);
 }
 
 void daemon_wait_ready(struct daemon *daemon)
 {
-    for (int i = 0; i < PATIENCE_S * 100; i++) {
-        struct answer answer = client_get(daemon, "/readyz");
-        long status = answer.status;
-        client_free(&answer);
-        if (status == 200)
-            return;
-        if (waitpid(daemon->pid, NULL, WNOHANG) != 0)
-            break;
-        pause_ms(10);
-    }
-    give_up(daemon, "it did not become ready");
+    if (!becomes_ready(daemon))
+        give_up(daemon, "it did not become ready");
 }
 
 void daemon_start(struct daemon *daemon, const char *const *extra)
@@ -150,6 +168,8 @@ void daemon_start(struct daemon *daemon, const char *const *extra)
 void daemon_start_logging(struct daemon *daemon, const char *const *extra, const char *log_path)
 {
     launch(daemon, extra, log_path);
+    if (!find_port(daemon))
+        give_up(daemon, "it did not write its port");
     daemon_wait_ready(daemon);
 }
 

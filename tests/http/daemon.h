@@ -2,6 +2,7 @@
 #ifndef SENETD_TEST_DAEMON_H
 #define SENETD_TEST_DAEMON_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #define TINY_MODEL "tests/golden/fixtures/tiny_timm"
@@ -25,6 +26,10 @@ void daemon_start_logging(struct daemon *daemon, const char *const *extra, const
 
 /* daemon_start without waiting for readiness, only for the port. */
 void daemon_launch(struct daemon *daemon, const char *const *extra);
+
+/* daemon_start of one that may end instead of becoming ready, which is false: daemon_wait tells
+ * how. */
+bool daemon_try(struct daemon *daemon, const char *const *extra);
 
 /* Polls /readyz until it answers 200. */
 void daemon_wait_ready(struct daemon *daemon);
