@@ -28,6 +28,7 @@ WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
             -Wmissing-prototypes -Wcast-align -Wpointer-arith -Wwrite-strings -Wvla \
             -Wswitch-enum -Wformat=2 -Wno-sign-conversion
 X86 := $(filter x86_64%,$(shell $(CC) -dumpmachine))
+ARM64 := $(filter aarch64%,$(shell $(CC) -dumpmachine))
 # Shadow stack and indirect branch tracking where the CPU and kernel have them (CET).
 HARDENING := -fstack-protector-strong -fstack-clash-protection -fPIE -fvisibility=hidden \
              $(if $(X86),-fcf-protection=full)
@@ -99,6 +100,7 @@ endif
 $(O)/model/resample_avx2.o: CFLAGS_ISA = $(if $(X86),-mavx2)
 $(O)/model/kernels_neon.o $(O)/model/kernels_neon_bf16.o $(O)/model/kernels_neon_int8.o: \
     CFLAGS_ISA = -ffp-contract=fast
+$(O)/model/kernels_neondot_int8.o: CFLAGS_ISA = $(if $(ARM64),-march=armv8.2-a+dotprod) -ffp-contract=fast
 
 # The assembler includes the label table; make has to know.
 $(O)/model/labels.o: weights/imagenet1k_labels.tsv

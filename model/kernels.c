@@ -6,15 +6,21 @@
 static const struct kernels *const candidates[] = {
 #if defined(__x86_64__)
     &kernels_avx512,       &kernels_avx2,
-#elif defined(__aarch64__)
+#endif
+#if defined(__aarch64__)
     &kernels_neon,
+#else
+    &kernels_portable,
 #endif
     &kernels_blas,         &kernels_ref,
 #if defined(__x86_64__)
-    &kernels_avx512_bf16,  &kernels_avx2_bf16, &kernels_avx512_int8,
+    &kernels_avx512_bf16,  &kernels_avx2_bf16,    &kernels_avx512_int8,
     &kernels_avxvnni_int8, &kernels_avx2_int8,
-#elif defined(__aarch64__)
-    &kernels_neon_bf16, &kernels_neon_int8,
+#endif
+#if defined(__aarch64__)
+    &kernels_neon_bf16,    &kernels_neondot_int8, &kernels_neon_int8,
+#else
+    &kernels_portable_bf16, &kernels_portable_int8,
 #endif
 };
 

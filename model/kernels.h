@@ -117,8 +117,12 @@ extern const struct kernels kernels_blas; /* im2col and OpenBLAS sgemm: everywhe
 extern const struct kernels kernels_avx512, kernels_avx512_bf16, kernels_avx512_int8;
 extern const struct kernels kernels_avx2, kernels_avx2_bf16, kernels_avx2_int8;
 extern const struct kernels kernels_avxvnni_int8;
-#elif defined(__aarch64__)
+#endif
+#if defined(__aarch64__)
 extern const struct kernels kernels_neon, kernels_neon_bf16, kernels_neon_int8;
+extern const struct kernels kernels_neondot_int8;
+#else
+extern const struct kernels kernels_portable, kernels_portable_bf16, kernels_portable_int8;
 #endif
 
 /* The backends compiled in, by precision, and of each the fastest first, whether this CPU supports

@@ -197,9 +197,15 @@ INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, cons
             if (t->resumes)
                 sum[p][j] = t->kept[KEPT(t, p, j)];
             else
-                sum[p][j] = sums_begin(t->bias + AT(j, LANES));
+                sum[p][j] = sums_begin(t->bias + AT(j, LANES), t->head);
     const word *weights = t->weights;
-    for (size_t b = 0; b < t->blocks; b++)
+    for (size_t b = 0; b < t->blocks; b++) {
+        /* The next block lies so far away that the CPU does not foresee it. */
+        if (t->kernel == 1 && b + 1 < t->blocks) {
+#pragma GCC unroll 14
+            for (size_t p = 0; p < R; p++)
+                __builtin_prefetch(t->in + (b + 1) * t->in_block + p * S * W);
+        }
         for (size_t ky = 0; ky < t->kernel; ky++) {
             const word *in = t->in + b * t->in_block + ky * t->in_row;
             for (size_t i = t->kernel * W; i > 0; i--, in++, weights += LANES) {
@@ -216,6 +222,7 @@ INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, cons
                 }
             }
         }
+    }
     if (t->suspends) {
 #pragma GCC unroll 14
         for (size_t p = 0; p < R; p++)
@@ -238,11 +245,11 @@ INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, cons
 static double peak(size_t loops)
 {
     enum { SUMS = TILE_1 * REGISTERS > 12 ? 12 : TILE_1 * REGISTERS };
-    float bias[LANES] = {0};
+    float bias[HEAD_FLOATS * LANES] = {0};
     word words[LANES] = {0};
     sums start[SUMS], sum[SUMS]; /* sum stays in registers, as nothing takes its address */
     for (size_t s = 0; s < SUMS; s++) {
-        start[s] = sums_begin(bias);
+        start[s] = sums_begin(bias + (HEAD_FLOATS - 1) * LANES, LANES);
         __asm__ volatile("" : "+m"(start[s]));
     }
 #pragma GCC unroll 12

@@ -16,8 +16,9 @@ typedef bf16 linear;
 typedef bf16_vec active_lanes; /* at least 0, so they compare like the integers of their bits */
 typedef vec sums;
 
-INLINE sums sums_begin(const float *bias)
+INLINE sums sums_begin(const float *bias, size_t head)
 {
+    (void)head;
     return LOAD(bias);
 }
 

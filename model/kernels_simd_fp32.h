@@ -12,8 +12,9 @@ typedef vec active_lanes;
 typedef vec sums;
 typedef vec weights_register;
 
-INLINE sums sums_begin(const float *bias)
+INLINE sums sums_begin(const float *bias, size_t head)
 {
+    (void)head;
     return LOAD(bias);
 }
 

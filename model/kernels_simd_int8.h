@@ -9,15 +9,24 @@
  * exact, so that all backends agree to the last bit.
  *
  * SIMD_INT8_DOT(sum, word, weights) multiplies four bytes by four and adds, without saturation: a
- * word holds the four neighbouring channels 4i..4i+3. Where the CPU cannot do that, the same
+ * word holds the four neighbouring channels 4i..4i+3. Where it multiplies signed bytes only
+ * (SIMD_SIGNED), activations are taken less 128, and sums begin with what that takes off them, 128
+ * times the weights of an output. Where the CPU cannot do that, the same
  * values lie in 16 bits each, a word holds channels 2i and 2i+1, and SIMD_INT16_DOT multiplies them
  * by two weights, or plain vector code does. SIMD_VECTORS names the fp32 backend for the vectors.
  */
 #include "kernels_vector.h"
 #include <math.h>
 
-#define HEAD_FLOATS 2 /* packed: scale and bias of each output, in units of the output */
-#define PHOTO_ZERO  128
+/* Packed: the scale of each output, where its sums begin if not at zero (an int32), its bias; in
+ * units of the output. */
+#ifdef SIMD_SIGNED
+#define HEAD_FLOATS 3
+#define SIGN_BITS   0x80808080u
+#else
+#define HEAD_FLOATS 2
+#endif
+#define PHOTO_ZERO 128
 typedef int32_t word __attribute__((may_alias));
 #ifdef SIMD_INT8_DOT
 #define GROUP 4
@@ -36,10 +45,14 @@ typedef active active_lanes
 typedef ivec sums;
 typedef ivec weights_register;
 
-INLINE sums sums_begin(const float *bias)
+INLINE sums sums_begin(const float *bias, size_t head)
 {
-    (void)bias;
+#ifdef SIMD_SIGNED
+    return ILOAD(bias - head);
+#else
+    (void)bias, (void)head;
     return (sums){0};
+#endif
 }
 
 INLINE weights_register weights_load(const word *from)
@@ -54,7 +67,9 @@ INLINE void weights_forget(weights_register *w)
 
 INLINE sums sums_add(sums sum, word value, weights_register w)
 {
-#if defined(SIMD_INT8_DOT)
+#if defined(SIMD_SIGNED)
+    return SIMD_INT8_DOT(sum, (word)((uint32_t)value ^ SIGN_BITS), w);
+#elif defined(SIMD_INT8_DOT)
     return SIMD_INT8_DOT(sum, value, w);
 #elif defined(SIMD_INT16_DOT)
     return SIMD_INT16_DOT(sum, value, w);
@@ -76,7 +91,8 @@ INLINE void active_store(active *to, vec value)
 /* Stores a register of a pixel's block at `out`, whose first channel is `first`. */
 INLINE void sums_end(sums sum, const float *bias, size_t head, bool relu, void *out, size_t first)
 {
-    vec value = __builtin_convertvector(sum, vec) * LOAD(bias - head) + LOAD(bias);
+    const float *scale = bias - (HEAD_FLOATS - 1) * head;
+    vec value = __builtin_convertvector(sum, vec) * LOAD(scale) + LOAD(bias);
     if (relu)
         active_store((active *)out + first, positive(value));
     else
@@ -101,21 +117,27 @@ static void pack_head(const struct conv *conv, const float *source, const float 
 {
     size_t taps = conv->kernel * conv->kernel, in_g = conv->in / conv->groups, count = taps * in_g;
     float unit = conv->relu ? conv->out_scale : 1; /* of the output */
-    float *out_bias = head + blocks_of(conv->out) * LANES;
+    size_t padded = blocks_of(conv->out) * LANES;
+    float *out_bias = head + (HEAD_FLOATS - 1) * padded;
     for (size_t o = 0; o < conv->out; o++, source += count) {
         float scale = weight_scale(source, count);
         head[o] = scale * conv->in_scale / unit;
-        double sum = 0, excess = 0;
+        double excess = 0;
+        int32_t sum = 0; /* of the weights */
         const float *means =
             conv->in_mean ? conv->in_mean + o / (conv->out / conv->groups) * in_g : NULL;
         for (size_t i = 0; i < count; i++) {
-            double rounded = quantise(source[i], scale);
-            sum += conv->planar_in ? rounded : 0;
+            int rounded = quantise(source[i], scale);
+            sum += rounded;
             excess +=
                 means ? (double)means[i / taps] * (rounded * (double)scale - (double)source[i]) : 0;
         }
-        out_bias[o] =
-            (float)(((double)bias[o] - excess) / (double)unit - PHOTO_ZERO * sum * (double)head[o]);
+        double zero = conv->planar_in ? PHOTO_ZERO * (double)sum * (double)head[o] : 0;
+        out_bias[o] = (float)(((double)bias[o] - excess) / (double)unit - zero);
+#ifdef SIMD_SIGNED
+        sum *= 128;
+        memcpy(head + padded + o, &sum, sizeof sum);
+#endif
     }
 }
 

@@ -35,8 +35,10 @@ static size_t blocks_of(size_t channels)
 /* Makes the compiler forget what a register holds, so that it does not see that two are alike. */
 #if defined(__x86_64__)
 #define FORGET(vector) __asm__ volatile("" : "+v"(vector))
-#else
+#elif defined(__aarch64__)
 #define FORGET(vector) __asm__ volatile("" : "+w"(vector))
+#else
+#define FORGET(vector) __asm__ volatile("" : "+m"(vector))
 #endif
 
 INLINE vec positive(vec value)

@@ -1,0 +1,14 @@
+/* kernels_portable_bf16.c - bf16 on any CPU: halves widened to fp32. */
+#if !defined(__aarch64__)
+#define SIMD_NAME      "portable"
+#define SIMD_SYMBOL    kernels_portable_bf16
+#define SIMD_VECTORS   kernels_portable
+#define SIMD_SUPPORTED true
+#define SIMD_FLOATS    4
+#define TILE_1         3
+#define TILE_2         0
+#define TILE_4         0
+#include "kernels_simd_bf16.h"
+#else
+typedef int kernels_portable_bf16_not_for_this_cpu;
+#endif
