@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """The daemon under load, beside what its engine does alone.
 
-    make bench-server                   # all of it, about five minutes
+    make bench-server                   # all of it, about seven minutes
     make bench-server BENCH="--only reload --reload-seconds 120"
     make bench-soak MINUTES=30          # memory and descriptors over time
 
-Closed loop (1 to 64 clients), open loop (0.5 to 3 times the capacity that the closed loop found),
+Closed loop (1 to 64 clients), open loop (0.5 to 3 times the capacity),
 a reload every two seconds, and SIGTERM under load. Prints tables in Markdown. The generators share
 the machine with the daemon: on few cores they cost it a little. Exit status 1 where a request was
 lost or failed that should not have.
@@ -58,64 +58,96 @@ def engine_alone(args, batch):
     return json.loads(out)["images_per_s"]
 
 
+def beyond_stages(row):
+    return row["p50_ms"] - row["stages_p50_ms"]
+
+
+def median(rows, value):
+    return statistics.median(map(value, rows))
+
+
+def best_batch(args):
+    """At which the engine alone is fastest; in turns, as the machine's speed changes."""
+    rates = {1: [], 4: [], 8: []}
+    for _ in range(args.rounds):
+        for batch in rates:
+            rates[batch].append(engine_alone(args, batch))
+    return max(rates, key=lambda batch: statistics.median(rates[batch]))
+
+
 def show_closed_loop(args):
-    """In rounds, the engine alone before each load: what else runs on the machine strikes both.
-    Returns the most images per second that were served."""
-    batches, counts = (1, 4, 8), (1, 4, 16, 64)
-    engine = {batch: [] for batch in batches}
-    rows = {clients: [] for clients in counts}
-    service = start(args, "/classify")
+    """Each load between two runs of the engine alone, with whose mean it is compared: what else
+    runs on the machine strikes both. Returns how many answers failed."""
+    counts, whole, bare = (1, 4, 16, 64), "/classify", "/classify?excitations=none"
+    rows, shares, bare_rows, engine = {n: [] for n in counts}, {n: [] for n in counts}, [], []
+    best = best_batch(args)
+    service = start(args, whole)
     closed_loop(service, 16, 2)  # warm
     for _ in range(args.rounds):
-        for clients, batch in zip(counts, (*batches, 8)):
-            engine[batch].append(engine_alone(args, batch))
-            rows[clients].append(closed_loop(service, clients, args.seconds))
+        before = engine_alone(args, best)
+        for clients in counts:
+            row = closed_loop(service, clients, args.seconds)
+            after = engine_alone(args, best)
+            rows[clients].append(row)
+            shares[clients].append(row["answers"] / row["seconds"] / ((before + after) / 2))
+            engine.append(after)
+            before = after
+        service.path = bare
+        bare_rows.append(closed_loop(service, 1, args.seconds))
+        service.path = whole
     service.stop()
-    best = max(batches, key=lambda batch: statistics.median(engine[batch]))
-    alone = statistics.median(engine[best])
-    print(f"\nClosed loop, whole answers, medians of {args.rounds} rounds. Engine alone: {alone:.1f} "
-          f"images/s at its best batch, {best} ({min(engine[best]):.1f} to {max(engine[best]):.1f})\n\n"
-          "| clients | images/s | of the engine's | p50, p99 (ms) | p50 beyond decode, preprocess, "
-          "infer (ms) | failures |\n|---|---|---|---|---|---|")
-    rates = {}
+    print(f"\nClosed loop, whole answers, medians of {args.rounds} rounds. Engine alone: "
+          f"{statistics.median(engine):.1f} images/s at its best batch, {best} ({min(engine):.1f} to "
+          f"{max(engine):.1f})\n\n"
+          "| clients | images/s | of the engine's before and after | p50, p99 (ms) | p50 beyond "
+          "decode, preprocess, infer (ms) | failures |\n|---|---|---|---|---|---|")
     for clients in counts:
-        def median(get):
-            return statistics.median(get(row) for row in rows[clients])
-        rates[clients] = median(lambda row: row["answers"] / row["seconds"])
-        beyond = median(lambda row: row["p50_ms"] - row["stages_p50_ms"])
-        print(f"| {clients} | {rates[clients]:.1f} | {100 * rates[clients] / alone:.1f} % | "
-              f"{median(lambda row: row['p50_ms']):.1f}, {median(lambda row: row['p99_ms']):.1f} | "
-              f"{f'{beyond:.2f}' if clients == 1 else ''} | "
+        rate = median(rows[clients], lambda row: row["answers"] / row["seconds"])
+        print(f"| {clients} | {rate:.1f} | {statistics.median(shares[clients]):.1%} | "
+              f"{median(rows[clients], lambda row: row['p50_ms']):.1f}, "
+              f"{median(rows[clients], lambda row: row['p99_ms']):.1f} | "
+              f"{f'{median(rows[1], beyond_stages):.2f}' if clients == 1 else ''} | "
               f"{sum(row['failures'] for row in rows[clients])} |", flush=True)
-    return max(rates.values()), sum(row["failures"] for each in rows.values() for row in each)
+    print(f"\nOne client, `excitations=none`: {median(bare_rows, beyond_stages):.2f} ms beyond "
+          "decode, preprocess, infer")
+    return sum(row["failures"] for each in rows.values() for row in each)
+
+
+def capacity_of(service, args):
+    row = closed_loop(service, 16, args.seconds)
+    return row["answers"] / row["seconds"]
 
 
 def find_capacity(args):
     service = start(args)
-    row = [closed_loop(service, 16, args.seconds) for _ in range(2)][1]  # the first warms
+    capacity = [capacity_of(service, args) for _ in range(2)][1]  # the first warms
     service.stop()
-    return row["answers"] / row["seconds"]
+    return capacity
 
 
-def show_open_loop(args, capacity):
-    print(f"\nOpen loop at a capacity of {capacity:.1f} images/s, `excitations=none`, --queue "
-          f"{args.queue}: waiting alone takes up to {1e3 * args.queue / capacity:.0f} ms\n\n"
-          "| offered | sent | 200 | 503 | other | goodput/capacity | p50, p99 of 200 (ms) | "
-          "p50, p99 of 503 (ms) | p99 of sending late (ms) |\n|---|---|---|---|---|---|---|---|---|")
+def show_open_loop(args):
+    """Each load between two measurements of the capacity, as the machine's speed changes."""
+    print(f"\nOpen loop, `excitations=none`, --queue {args.queue}\n\n| offered | capacity before, "
+          "after (images/s) | sent | 200 | 503 | other | goodput/capacity | p50, p99 of 200 (ms) | the queue takes (ms) | p50, p99 of 503 (ms) | "
+          "p99 of sending late (ms) |\n" + "|---" * 11 + "|")
     failed = 0
     for load in (0.5, 0.9, 1.5, 3.0):
         service = start(args, "/classify?excitations=none", "--queue", str(args.queue))
-        results, took, late = open_loop(service, load * capacity, args.seconds)
+        closed_loop(service, 16, 2)  # warm
+        before = capacity_of(service, args)
+        results, took, late = open_loop(service, load * before, args.seconds)
+        after = capacity_of(service, args)
         service.stop()
+        capacity = (before + after) / 2
         good = [1e3 * each for status, each in results if status == 200]
         refused = [1e3 * each for status, each in results if status == 503]
         other = len(results) - len(good) - len(refused)
         failed += other
         times = f"{percentile(refused, .5):.1f}, {percentile(refused, .99):.1f}" if refused else ""
-        print(f"| {load} x | {len(results)} | {len(good)} | {len(refused)} | {other} | "
-              f"{len(good) / took / capacity:.2f} | {percentile(good, .5):.0f}, "
-              f"{percentile(good, .99):.0f} | {times} | {1e3 * percentile(late, .99):.1f} |",
-              flush=True)
+        print(f"| {load} x | {before:.1f}, {after:.1f} | {len(results)} | {len(good)} | {len(refused)} | "
+              f"{other} | {len(good) / took / capacity:.2f} | {percentile(good, .5):.0f}, "
+              f"{percentile(good, .99):.0f} | {1e3 * args.queue / capacity:.0f} | {times} | "
+              f"{1e3 * percentile(late, .99):.1f} |", flush=True)
     return failed
 
 
@@ -209,11 +241,14 @@ def main():
               f"{describe(args)}")
         if args.soak:
             return 1 if soak(args) else 0
-        capacity, failed = show_closed_loop(args) if args.only in (None, "closed") else (
-            find_capacity(args), 0)
-        for name, show in (("open", show_open_loop), ("reload", show_reloads), ("end", show_end)):
+        failed = 0
+        if args.only in (None, "closed"):
+            failed += show_closed_loop(args)
+        if args.only in (None, "open"):
+            failed += show_open_loop(args)
+        for name, show in (("reload", show_reloads), ("end", show_end)):
             if args.only in (None, name):
-                failed += show(args, capacity)
+                failed += show(args, find_capacity(args))
     return 1 if failed else 0
 
 

@@ -42,15 +42,19 @@ within senetd:runtime 45
 within senetd:latest 100
 
 say "run with a read-only root, no capabilities, a memory limit, as nobody in particular"
-begin=$(date +%s%N)
-id=$(docker run -d --read-only --cap-drop ALL --security-opt no-new-privileges \
-    --security-opt seccomp=deploy/seccomp.json --memory 1g --cpus 2 --pids-limit 256 \
-    -p "127.0.0.1:$RUN_PORT:8080" senetd)
 url=http://127.0.0.1:$RUN_PORT
-wait_until 120 curl -fsS "$url/readyz" || { docker logs "$id"; die "not ready"; }
+starts=()
+for attempt in 1 2 3 4 5; do # what else runs on the machine strikes some of them
+    [ "$attempt" = 1 ] || docker rm -f "$id" >/dev/null
+    begin=$(date +%s%N)
+    id=$(docker run -d --read-only --cap-drop ALL --security-opt no-new-privileges \
+        --security-opt seccomp=deploy/seccomp.json --memory 1g --cpus 2 --pids-limit 256 \
+        -p "127.0.0.1:$RUN_PORT:8080" senetd)
+    wait_until 120 curl -fsS "$url/readyz" || { docker logs "$id"; die "not ready"; }
+    starts+=("$((($(date +%s%N) - begin) / 1000000))")
+done
 loading=$(docker logs "$id" 2>&1 | grep -oE "loaded in [0-9]+ ms")
-say "ready after $((($(date +%s%N) - begin) / 1000000)) ms, the container's start included" \
-    "(wanted: 1000 on an idle machine; $loading)"
+say "ready after ${starts[*]} ms, the container's start included (wanted: 1000 on an idle machine; $loading)"
 is_cat "$url" || die "no cat"
 docker logs "$id" 2>&1 | grep 'processes, seccomp' >/dev/null || die "the decoders are not locked in"
 [ "$(docker exec "$id" id -u)" = 10001 ] || die "runs as root"
