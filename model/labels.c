@@ -87,7 +87,12 @@ enum error_code labels_read(const char *path, size_t classes, struct labels *out
     ssize_t length = getdelim(&text, &capacity, 0, file); /* the whole file, or up to a NUL */
     bool whole = feof(file) && length <= (ssize_t)LABELS_MAX_BYTES;
     enum error_code fault = blame(ERROR_WEIGHTS);
+    int cause = ferror(file) && fault != ERROR_MEMORY ? errno : 0;
     fclose(file);
+    if (cause != 0) {
+        free(text);
+        return error_set(err, ERROR_IO, "%s: cannot read: %s", path, strerror(cause));
+    }
     if (!whole) {
         free(text);
         return error_set(err, fault, "%s: %s", path,

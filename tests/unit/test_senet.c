@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -122,6 +123,9 @@ static void test_labels(void **state)
     assert_string_equal(senet_label(model, 10), "k");
     senet_close(model);
     unlink(path_of("labels.txt"));
+    mkdir(path_of("labels.txt"), 0700);
+    expect_fault(ERROR_IO, NULL, "labels.txt", "cannot read: Is a directory");
+    rmdir(path_of("labels.txt"));
     struct senet_options options = {.labels_path = "/nonexistent/labels"};
     expect_fault(ERROR_IO, &options, "/nonexistent/labels", "No such file");
     options = (struct senet_options){.kernels = "cuda"};
