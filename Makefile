@@ -323,6 +323,15 @@ bench-peers: deps
 	build/peers/bin/pip install -q torch torchvision timm safetensors onnx onnxruntime openvino nncf
 	build/peers/bin/python tests/bench/peers.py --senetd $(O)/senetd --weights $(WEIGHTS)
 
+# Its convolutions beside oneDNN's of the same shapes; BENCH: further options.
+.PHONY: bench-onednn
+bench-onednn: deps
+	@$(MAKE) --no-print-directory deps PACKAGES="libdnnl-dev python3-venv"
+	@$(MAKE) --no-print-directory all
+	test -d build/peers || python3 -m venv build/peers
+	build/peers/bin/pip install -q torch torchvision timm safetensors pillow
+	build/peers/bin/python tests/bench/onednn.py --senetd $(O)/senetd --weights $(WEIGHTS) $(BENCH)
+
 include deploy/deploy.mk
 
 # The daemon under load, beside its engine alone; BENCH: further options, see the scripts.
