@@ -6,7 +6,7 @@
 #define SIMD_SUPPORTED (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
 #define SIMD_FLOATS    8
 #define TILE_1         6
-#define TILE_2         0
+#define TILE_2         3
 #define TILE_4         0
 #include "kernels_simd_fp32.h"
 #else

@@ -209,6 +209,20 @@ INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, cons
         for (size_t ky = 0; ky < t->kernel; ky++) {
             const word *in = t->in + b * t->in_block + ky * t->in_row;
             for (size_t i = t->kernel * W; i > 0; i--, in++, weights += LANES) {
+                if (R < J * REGISTERS) { /* fewer inputs than weights stay in registers */
+                    word values[14];
+#pragma GCC unroll 14
+                    for (size_t p = 0; p < R; p++)
+                        values[p] = in[p * S * W];
+#pragma GCC unroll 4
+                    for (size_t j = 0; j < J * REGISTERS; j++) {
+                        weights_register w = weights_load(weights + AT(j, t->panel));
+#pragma GCC unroll 14
+                        for (size_t p = 0; p < R; p++)
+                            sum[p][j] = sums_add(sum[p][j], values[p], w);
+                    }
+                    continue;
+                }
                 weights_register w[4];
 #pragma GCC unroll 4
                 for (size_t j = 0; j < J * REGISTERS; j++)
@@ -362,7 +376,9 @@ static size_t widest(const struct conv *conv, size_t columns)
         return 1;
     if (TILE_4 && columns <= 3 * TILE_4 && columns != TILE_2)
         return 4;
-    return TILE_2 ? 2 : 1;
+    /* Where a block takes several registers, tiles of two are narrow: good for photos alone, whose
+     * few words leave little time between loads from the same bank of the cache. */
+    return TILE_2 && (REGISTERS == 1 || conv->planar_in) ? 2 : 1;
 }
 
 /* Output pixels of one row, in tiles of nearly equal size. */
