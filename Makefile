@@ -76,6 +76,12 @@ all: $(O)/senetd
 $(O)/senetd: $(MODEL) $(SERVER)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS_model) $(LIBS_server)
 
+# AddressSanitizer sees a wrong address of the kernels; UBSan's checks of each of their thousands of
+# unrolled loads beside it would take minutes to compile.
+ifeq ($(BUILD),asan)
+$(O)/model/kernels_%.o: FLAGS_asan += -fno-sanitize=pointer-overflow,null,alignment,object-size
+endif
+
 # Position-independent: they are linked into libsenet.so as well.
 $(O)/model/%.o: model/%.c Makefile
 	@mkdir -p $(@D)

@@ -5,8 +5,8 @@ Pictures of every format (tests/golden/preprocess, tests/data, stubs of foreign 
 mutator: flipped bits, cuts, splices, spoilt numbers in the header, ranges dropped, doubled or blanked. Each is sent
 as a bare body, a form or JSON. Every answer must be 200, 400, 413, 415 or 422, and cost at most a second of the
 daemon's CPU time, which does not depend on what else the machine does. Large pictures leave memory with the
-allocator, so all are sent twice: the second pass must add none. Afterwards the daemon must give the same answers to
-the undamaged pictures, with as many descriptors as before.
+allocator, so all are sent --passes times: the last must add none. Afterwards the daemon must give the
+same answers to the undamaged pictures, with as many descriptors as before.
 Inputs that break a rule are left in build/torture. The same --seed makes the same inputs.
 """
 import argparse
@@ -150,6 +150,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--senetd", default="build/senetd")
     parser.add_argument("--inputs", type=int, default=20000)
+    parser.add_argument("--passes", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--inline", action="store_true", help="decode in the daemon, without the sandbox")
     args = parser.parse_args()
@@ -157,33 +158,34 @@ def main():
                 for p in sorted((serving.ROOT / folder).iterdir())
                 if p.suffix not in (".json", ".safetensors", ".md") and p.stat().st_size < 100000]
     seeds = pictures + list(STUBS.values())
-    # One decoder, so that the second pass asks of it what the first did.
+    # One decoder, so that each pass asks of it what the first did.
     daemon = serving.Daemon(args.senetd, "--decoders", "1", "--workers", "1",
                             *(["--decoder", "inline"] if args.inline else []))
     client = Client(daemon.port)
     before = undamaged(client, pictures)
     descriptors, memory = daemon.descriptors(), [daemon.memory_mb()]
     costs, faults, begin = [], [], time.monotonic()
-    answers = send_all(daemon, client, seeds, args, costs, faults)
-    memory.append(daemon.memory_mb())
-    again = send_all(daemon, client, seeds, args, costs, faults)
-    memory.append(daemon.memory_mb())
+    passes = []
+    for _ in range(args.passes):
+        passes.append(send_all(daemon, client, seeds, args, costs, faults))
+        memory.append(daemon.memory_mb())
     seconds = time.monotonic() - begin
     after = undamaged(client, pictures)
     left = daemon.descriptors()
     costs.sort()
-    print(f"{args.inputs} damaged inputs of {len(seeds)} pictures, seed {args.seed}, twice, in {seconds:.0f} s")
-    print("answers:", ", ".join(f"{count} x {status}" for status, count in sorted(answers.items())))
+    print(f"{args.inputs} damaged inputs of {len(seeds)} pictures, seed {args.seed}, {args.passes} times, in "
+          f"{seconds:.0f} s")
+    print("answers:", ", ".join(f"{count} x {status}" for status, count in sorted(passes[0].items())))
     print(f"CPU time of an input: median {1000 * costs[len(costs) // 2]:.2f} ms, 99.9 % under "
           f"{1000 * costs[len(costs) * 999 // 1000]:.1f} ms, most {1000 * costs[-1]:.1f} ms")
-    print(f"memory: {memory[0]:.1f} MB before, {memory[1]:.1f} after the first pass, {memory[2]:.1f} after the second; "
+    print(f"memory: {memory[0]:.1f} MB before, after each pass {', '.join(f'{mb:.1f}' for mb in memory[1:])}; "
           f"descriptors: {descriptors} before, {left} after")
-    if again != answers:
-        faults.append(f"the second pass was answered in another way: {dict(again)}")
+    if any(answers != passes[0] for answers in passes):
+        faults.append(f"a later pass was answered in another way: {', '.join(map(str, map(dict, passes)))}")
     if after != before:
         faults.append("the undamaged pictures are answered in another way than before")
-    if memory[2] > memory[1] + MOST_GROWTH_MB:
-        faults.append("memory has grown in the second pass")
+    if memory[-1] > memory[-2] + MOST_GROWTH_MB:
+        faults.append("memory has grown in the last pass")
     if left > descriptors:
         faults.append("descriptors are left open")
     if daemon.stop() != 0:
