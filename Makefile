@@ -62,8 +62,8 @@ SERVER := $(patsubst server/%.c,$(O)/server/%.o,$(wildcard server/*.c))
 # Tests link everything but the daemon's main.
 LINKED := $(filter-out $(O)/server/main.o,$(MODEL) $(SERVER))
 TESTS := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/*/test_*.c))
-# ThreadSanitizer takes minutes for SE-ResNet-50, and sees the same code in the tiny models.
-ifeq ($(BUILD),tsan)
+# Sanitizers take minutes for SE-ResNet-50, and see the same code in the tiny models.
+ifneq ($(filter asan tsan,$(BUILD)),)
 TESTS := $(filter-out %/test_golden_demo,$(TESTS))
 endif
 
