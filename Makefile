@@ -210,7 +210,7 @@ test-browser: deps
 	build/browser/bin/python tests/browser/test_page.py --senetd $(O)/senetd --weights $(WEIGHTS) \
 	    $(if $(README),--readme deploy/page.jpg)
 
-# libFuzzer, for SECONDS each, under ASan and UBSan.
+# libFuzzer, all for SECONDS side by side, under ASan and UBSan.
 SECONDS ?= 60
 FUZZERS := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 $(O)/tests/fuzz/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(LINKED)
