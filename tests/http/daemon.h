@@ -3,6 +3,7 @@
 #define SENETD_TEST_DAEMON_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 #define TINY_MODEL "tests/golden/fixtures/tiny_timm"
@@ -39,6 +40,9 @@ int daemon_wait(struct daemon *daemon);
 
 /* SIGTERM, then daemon_wait; fails the test unless the status is 0. */
 void daemon_stop(struct daemon *daemon);
+
+/* Entries of /proc/PID/fd of a daemon or a child of one: its open descriptors, ".", and "..". */
+size_t daemon_descriptors(pid_t pid);
 
 /* Waits until the log has this text. */
 void daemon_wait_log(struct daemon *daemon, const char *text);

@@ -12,7 +12,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -174,19 +173,6 @@ static void weights_may_be_spoilt_while_they_serve(void **state)
 
 /* ---- clients that leave ---------------------------------------------------------------------- */
 
-static size_t descriptors(const struct daemon *daemon)
-{
-    char path[64];
-    size_t count = 0;
-    snprintf(path, sizeof path, "/proc/%d/fd", (int)daemon->pid);
-    DIR *folder = opendir(path);
-    assert_non_null(folder);
-    while (readdir(folder) != NULL)
-        count++;
-    closedir(folder);
-    return count;
-}
-
 static size_t resident_kb(const struct daemon *daemon)
 {
     char path[64], line[128];
@@ -251,7 +237,7 @@ static void of_clients_that_left_nothing_is_left(void **state)
     struct daemon daemon;
     (void)state;
     daemon_start(&daemon, (const char *const[]){"--log-level", "warn", NULL});
-    size_t first = descriptors(&daemon);
+    size_t first = daemon_descriptors(daemon.pid);
     for (long i = 0; i < count / 4; i++)
         leave_early(&daemon, i);
     wait_served(&daemon);
@@ -260,10 +246,10 @@ static void of_clients_that_left_nothing_is_left(void **state)
     for (long i = 0; i < count; i++)
         leave_early(&daemon, i);
     wait_served(&daemon);
-    size_t open = descriptors(&daemon);
+    size_t open = daemon_descriptors(daemon.pid);
     for (int ms = 0; open > most && ms < PATIENCE_MS; ms += 50) {
         pause_ms(50);
-        open = descriptors(&daemon);
+        open = daemon_descriptors(daemon.pid);
     }
     printf("%ld clients left: %zu descriptors, before %zu, %zu kB resident, before %zu kB\n", count,
            open, first, resident_kb(&daemon), resident);

@@ -18,7 +18,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -67,19 +66,6 @@ static bool is_hidden(enum faulty_kind kind)
     return kind == FAULTY_INTERRUPTED || kind == FAULTY_SHORT;
 }
 
-static size_t descriptors_of(int pid)
-{
-    char path[64];
-    size_t count = 0;
-    snprintf(path, sizeof path, "/proc/%d/fd", pid);
-    DIR *folder = opendir(path);
-    assert_non_null(folder);
-    while (readdir(folder) != NULL)
-        count++;
-    closedir(folder);
-    return count;
-}
-
 /* The daemon's and its child's, the keeper of the decoders; these may have but two. */
 static size_t descriptors(const struct daemon *daemon)
 {
@@ -90,7 +76,7 @@ static size_t descriptors(const struct daemon *daemon)
     assert_non_null(file);
     assert_int_equal(fscanf(file, "%d", &keeper), 1);
     fclose(file);
-    return descriptors_of((int)daemon->pid) + descriptors_of(keeper);
+    return daemon_descriptors(daemon->pid) + daemon_descriptors(keeper);
 }
 
 static bool settles_at(const struct daemon *daemon, size_t count)
