@@ -36,7 +36,9 @@
 #define WINOGRAD_MOST_CHANNELS (STEP == 4 ? 256 : 512)
 
 /* Bytes of v and m of a chunk that together still fit a core's second-level cache. */
+#ifndef WINOGRAD_CHUNK_BYTES
 #define WINOGRAD_CHUNK_BYTES ((size_t)1280 << 10)
+#endif
 
 #define PATCH_LANES (sizeof(patch_lanes) / sizeof(active))
 _Static_assert(PATCH_LANES <= LANES, "a register of patch_lanes lies within a block");
@@ -156,63 +158,85 @@ static size_t winograd_scratch(const struct conv *conv, size_t batch, size_t hei
     return v_bytes(conv, patches) + m_bytes(conv, patches);
 }
 
-/* B^T applied to the values of one column or row of a patch, which are `apart` from each other. */
-INLINE void transform_input(const patch_lanes *d, size_t apart, patch_lanes *o)
+/* B^T applied to a column or row of a patch, in place. */
+INLINE void transform_input(patch_lanes d[PATCH])
 {
 #if WINOGRAD_STEP == 4
-    patch_lanes d1 = d[apart], d2 = d[2 * apart], d3 = d[3 * apart], d4 = d[4 * apart];
+    patch_lanes d1 = d[1], d2 = d[2], d3 = d[3], d4 = d[4];
     patch_lanes even = d4 - 4 * d2, odd = d3 - 4 * d1, even2 = d4 - d2, odd2 = 2 * (d3 - d1);
-    o[0] = 4 * d[0] - 5 * d2 + d4;
-    o[apart] = even + odd;
-    o[2 * apart] = even - odd;
-    o[3 * apart] = even2 + odd2;
-    o[4 * apart] = even2 - odd2;
-    o[5 * apart] = 4 * d1 - 5 * d3 + d[5 * apart];
+    d[0] = 4 * d[0] - 5 * d2 + d4;
+    d[1] = even + odd;
+    d[2] = even - odd;
+    d[3] = even2 + odd2;
+    d[4] = even2 - odd2;
+    d[5] = 4 * d1 - 5 * d3 + d[5];
 #else
-    o[0] = d[0] - d[2 * apart];
-    o[apart] = d[apart] + d[2 * apart];
-    o[2 * apart] = d[2 * apart] - d[apart];
-    o[3 * apart] = d[apart] - d[3 * apart];
+    patch_lanes d1 = d[1], d2 = d[2];
+    d[0] = d[0] - d2;
+    d[1] = d1 + d2;
+    d[2] = d2 - d1;
+    d[3] = d1 - d[3];
 #endif
 }
 
-/* A^T applied to the products of one column or row. */
-INLINE void transform_output(const sums *m, size_t apart, sums *o)
+/* A^T applied to the products of a column or row, in place: the first STEP are the result. */
+INLINE void transform_output(sums m[PATCH])
 {
 #if WINOGRAD_STEP == 4
-    sums sum = m[apart] + m[2 * apart], difference = m[apart] - m[2 * apart];
-    sums sum2 = m[3 * apart] + m[4 * apart], difference2 = m[3 * apart] - m[4 * apart];
-    o[0] = m[0] + sum + sum2;
-    o[apart] = difference + 2 * difference2;
-    o[2 * apart] = sum + 4 * sum2;
-    o[3 * apart] = difference + 8 * difference2 + m[5 * apart];
+    sums sum = m[1] + m[2], difference = m[1] - m[2];
+    sums sum2 = m[3] + m[4], difference2 = m[3] - m[4];
+    m[0] = m[0] + sum + sum2;
+    m[1] = difference + 2 * difference2;
+    m[2] = sum + 4 * sum2;
+    m[3] = difference + 8 * difference2 + m[5];
 #else
-    o[0] = m[0] + m[apart] + m[2 * apart];
-    o[apart] = m[apart] - m[2 * apart] - m[3 * apart];
+    m[0] = m[0] + m[1] + m[2];
+    m[1] = m[1] - m[2] - m[3];
 #endif
 }
 
-/* One register's worth of channels of one patch: v's points are `apart` elements apart. */
-static void transform_patch(const struct winograd *w, const active *in, size_t y, size_t x,
-                            size_t apart, active *v)
+/* One register's worth of channels of a patch, whose rows are `pitch` elements apart; v's points
+ * are `apart` elements apart. */
+static void transform_patch(const active *in, size_t pitch, active *v, size_t apart)
 {
-    patch_lanes d[POINTS], half[POINTS], o[POINTS];
-    /* The patch begins one pixel before its output; what lies outside the image is zero. */
-    bool inside = y >= 1 && x >= 1 && y - 1 + PATCH <= w->height && x - 1 + PATCH <= w->width;
+    patch_lanes half[PATCH][PATCH];
+#pragma GCC unroll 6
+    for (size_t j = 0; j < PATCH; j++) {
+        patch_lanes d[PATCH];
+#pragma GCC unroll 6
+        for (size_t i = 0; i < PATCH; i++)
+            d[i] = *(const patch_lanes *)(const void *)(in + i * pitch + j * LANES);
+        transform_input(d);
+#pragma GCC unroll 6
+        for (size_t i = 0; i < PATCH; i++)
+            half[i][j] = d[i];
+    }
+#pragma GCC unroll 6
+    for (size_t i = 0; i < PATCH; i++) {
+        patch_lanes d[PATCH];
+#pragma GCC unroll 6
+        for (size_t j = 0; j < PATCH; j++)
+            d[j] = half[i][j];
+        transform_input(d);
+#pragma GCC unroll 6
+        for (size_t j = 0; j < PATCH; j++)
+            *(patch_lanes *)(void *)(v + (i * PATCH + j) * apart) = d[j];
+    }
+}
+
+/* Copies a block of a patch that overhangs the image, whose pixel (0, 0) lies at row y - 1, column
+ * x - 1: what lies outside is zero. */
+static void copy_patch(const struct winograd *w, const active *in, size_t y, size_t x,
+                       active patch[POINTS * LANES])
+{
     for (size_t i = 0; i < PATCH; i++)
-        for (size_t j = 0; j < PATCH; j++) {
+        for (size_t j = 0; j < PATCH; j++, patch += LANES) {
             size_t row = y + i - 1, column = x + j - 1; /* unsigned: -1 is far outside */
-            d[i * PATCH + j] = (patch_lanes){0};
-            if (inside || (row < w->height && column < w->width))
-                d[i * PATCH + j] =
-                    *(const patch_lanes *)(const void *)(in + (row * w->width + column) * LANES);
+            if (row < w->height && column < w->width)
+                memcpy(patch, in + (row * w->width + column) * LANES, LANES * sizeof *patch);
+            else
+                memset(patch, 0, LANES * sizeof *patch);
         }
-    for (size_t j = 0; j < PATCH; j++)
-        transform_input(d + j, PATCH, half + j);
-    for (size_t i = 0; i < PATCH; i++)
-        transform_input(half + i * PATCH, 1, o + i * PATCH);
-    for (size_t p = 0; p < POINTS; p++)
-        *(patch_lanes *)(void *)(v + p * apart) = o[p];
 }
 
 /* Item: an input block and a row of patches. */
@@ -221,11 +245,22 @@ static void transform_input_row(void *context, size_t item)
     const struct winograd *w = context;
     size_t block = item / w->rows, row = item % w->rows, patches = w->rows * w->across;
     size_t image = (w->first + row) / w->down, y = (w->first + row) % w->down * STEP;
+    size_t apart = w->in_blocks * patches * LANES;
     const active *in = w->in + (image * w->in_blocks + block) * w->height * w->width * LANES;
     for (size_t i = 0; i < w->across; i++) {
         active *v = (active *)w->v + (block * patches + row * w->across + i) * LANES;
+        active copy[POINTS * LANES];
+        const active *patch = copy;
+        size_t x = i * STEP, pitch = PATCH * LANES;
+        /* A patch begins a pixel before its output. */
+        if (y >= 1 && x >= 1 && y - 1 + PATCH <= w->height && x - 1 + PATCH <= w->width) {
+            patch = in + ((y - 1) * w->width + x - 1) * LANES;
+            pitch = w->width * LANES;
+        } else {
+            copy_patch(w, in, y, x, copy);
+        }
         for (size_t r = 0; r < LANES; r += PATCH_LANES)
-            transform_patch(w, in + r, y, i * STEP, w->in_blocks * patches * LANES, v + r);
+            transform_patch(patch + r, pitch, v + r, apart);
     }
 }
 
@@ -262,18 +297,32 @@ static void multiply(void *context, size_t item)
 static void restore_patch(const struct winograd *w, const sums *m, size_t apart, const float *bias,
                           size_t y, size_t x, size_t first, unsigned char *out)
 {
-    sums c[POINTS], half[POINTS], o[POINTS]; /* half: STEP rows of PATCH; o: STEP rows of STEP */
-    size_t head = w->out_blocks * LANES;
-    for (size_t p = 0; p < POINTS; p++)
-        c[p] = m[p * apart];
-    for (size_t j = 0; j < PATCH; j++)
-        transform_output(c + j, PATCH, half + j);
-    for (size_t i = 0; i < STEP; i++)
-        transform_output(half + i * PATCH, 1, o + i * STEP);
-    for (size_t i = 0; i < STEP && y + i < w->height; i++)
-        for (size_t j = 0; j < STEP && x + j < w->width; j++)
-            winograd_end(o[i * STEP + j], bias, head, w->conv->relu,
-                         out + ((y + i) * w->width + x + j) * out_bytes(w->conv), first);
+    sums half[STEP][PATCH];
+    size_t head = w->out_blocks * LANES, step = out_bytes(w->conv);
+    size_t rows = min_size(STEP, w->height - y), columns = min_size(STEP, w->width - x);
+#pragma GCC unroll 6
+    for (size_t j = 0; j < PATCH; j++) {
+        sums c[PATCH];
+#pragma GCC unroll 6
+        for (size_t i = 0; i < PATCH; i++)
+            c[i] = m[(i * PATCH + j) * apart];
+        transform_output(c);
+#pragma GCC unroll 4
+        for (size_t i = 0; i < STEP; i++)
+            half[i][j] = c[i];
+    }
+    out += (y * w->width + x) * step;
+    for (size_t i = 0; i < rows; i++, out += w->width * step) {
+        sums c[PATCH];
+#pragma GCC unroll 6
+        for (size_t j = 0; j < PATCH; j++)
+            c[j] = half[i][j];
+        transform_output(c);
+#pragma GCC unroll 4
+        for (size_t j = 0; j < STEP; j++)
+            if (j < columns)
+                winograd_end(c[j], bias, head, w->conv->relu, out + j * step, first);
+    }
 }
 
 /* Item: an output block and a row of patches. */
