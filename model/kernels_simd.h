@@ -167,6 +167,8 @@ struct tile {
     size_t kernel;       /* side of the window */
     const word *weights; /* of the first output block */
     size_t panel;        /* words from an output block's weights to the next one's */
+    const word *ahead;  /* of the weights read next, what a 1x1 tile prefetches: so many lines of */
+    size_t ahead_lines; /* each panel for each of its input blocks */
     const float *bias;
     size_t head;        /* floats from one vector before the bias to the next, see HEAD_FLOATS */
     unsigned char *out; /* first output pixel in the first output block */
@@ -200,11 +202,17 @@ INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, cons
                 sum[p][j] = sums_begin(t->bias + AT(j, LANES), t->head);
     const word *weights = t->weights;
     for (size_t b = 0; b < t->blocks; b++) {
-        /* The next block lies so far away that the CPU does not foresee it. */
-        if (t->kernel == 1 && b + 1 < t->blocks) {
+        /* The next input block, or the next tile's first, and other weights lie so far away that
+         * the CPU does not foresee them. */
+        if (t->kernel == 1 && R > 1) {
+            const word *next = t->in + (b + 1 < t->blocks ? (b + 1) * t->in_block : R * S * W);
 #pragma GCC unroll 14
             for (size_t p = 0; p < R; p++)
-                __builtin_prefetch(t->in + (b + 1) * t->in_block + p * S * W);
+                __builtin_prefetch(next + p * S * W);
+            for (size_t l = b * t->ahead_lines; l < (b + 1) * t->ahead_lines; l++)
+#pragma GCC unroll 4
+                for (size_t j = 0; j < J; j++)
+                    __builtin_prefetch(t->ahead + l * LANES + j * t->panel);
         }
         for (size_t ky = 0; ky < t->kernel; ky++) {
             const word *in = t->in + b * t->in_block + ky * t->in_row;
@@ -389,11 +397,20 @@ static void run_row(struct tile *tile, void (*const *run)(const struct tile *), 
     for (size_t left = tiles; left > 0; left--) {
         size_t count = (pixels + left - 1) / left;
         run[count - 1](tile);
+        tile->ahead += tile->blocks * tile->ahead_lines * LANES;
         pixels -= count;
         tile->in += count * in_step;
         tile->out += count * tile->out_pixel;
         tile->kept += tile->kept ? count * tile->kept_pixel : 0;
     }
+}
+
+/* Has the `tiles` that 1x1 weights pass by share the prefetching of those that follow: as many, of
+ * `words` an input block. */
+static void aim_ahead(struct tile *tile, const word *weights, size_t words, size_t tiles)
+{
+    tile->ahead = weights;
+    tile->ahead_lines = divide_up(words, tiles);
 }
 
 /* ---- a direct convolution -----------------------------------------------------------------------
@@ -461,6 +478,10 @@ static void run_part(const struct job *job, size_t image, size_t b, size_t width
         tile.kept = tile.resumes || tile.suspends ? kept : NULL;
         tile.weights =
             packed_weights(conv) + b * tile.panel + k * conv->kernel * conv->kernel * words * LANES;
+        aim_ahead(&tile,
+                  tile.suspends ? tile.weights + tile.blocks * words * LANES
+                                : packed_weights(conv) + (b + width) * tile.panel,
+                  words, divide_up(region.right - region.left, most));
         for (size_t y = region.top; y < region.bottom; y++) {
             tile.in = job->in + image * job->in_image + (reach.first + k) * tile.in_block +
                       y * stride * tile.in_row + region.left * stride * words;

@@ -36,9 +36,7 @@
 #define WINOGRAD_MOST_CHANNELS (STEP == 4 ? 256 : 512)
 
 /* Bytes of v and m of a chunk that together still fit a core's second-level cache. */
-#ifndef WINOGRAD_CHUNK_BYTES
 #define WINOGRAD_CHUNK_BYTES ((size_t)1280 << 10)
-#endif
 
 #define PATCH_LANES (sizeof(patch_lanes) / sizeof(active))
 _Static_assert(PATCH_LANES <= LANES, "a register of patch_lanes lies within a block");
@@ -287,6 +285,7 @@ static void multiply(void *context, size_t item)
                             .kept = w->m + (point * w->out_blocks + b) * patches * REGISTERS,
                             .kept_pixel = REGISTERS,
                             .kept_block = patches * REGISTERS};
+        aim_ahead(&tile, tile.weights + width * panel, WORDS, divide_up(patches, most));
         run_row(&tile, run, most, patches, WORDS);
         b += width;
     }
