@@ -19,7 +19,7 @@
  *   weights_register, weights_load    a vector of packed words, ready for sums_add
  *   weights_forget                    see FORGET in kernels_vector.h
  *   HEAD_FLOATS, pack_head, pack_weight   what lies before the weights, and the weights
- *   photo_zero, gather_photo          words of a photo
+ *   photo_zero, photo_active          a photo's channel of 0; any, of a float
  *
  * Direct convolution on NCHW16c. A register tile is R output pixels of a row times J blocks of
  * 16 output channels; it runs over all input channels and taps with the sums in registers, one
@@ -31,7 +31,8 @@
  *   1x1               the whole image is one long row; of a stride, the pixels it picks are first
  *                     copied into scratch
  *   pad > 0           the image is first copied into scratch with its zero border
- *   planar input      (the stem) is the same with blocks of 1 input word
+ *   planar input      (the stem's photo) is copied with its three channels side by side, so that a
+ *                     row of a window is one run of words
  *   groups            an output block reads only the input blocks its groups touch; weights
  *                     between groups are zeros
  */
@@ -47,10 +48,14 @@ static size_t min_size(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Words of one pixel of a photo, each a block of its own. */
-static size_t planar_blocks(const struct conv *conv)
+/* A photo's channels and stride: fixed, so that the tiles' addresses are. */
+#define PHOTO_CHANNELS 3
+#define PHOTO_STRIDE   2
+
+/* Input blocks; a photo is one. */
+static size_t in_blocks(const struct conv *conv)
 {
-    return divide_up(conv->in, GROUP);
+    return conv->planar_in ? 1 : blocks_of(conv->in);
 }
 
 /* Input blocks that output block b reads: first, and their count, the same for every b. */
@@ -60,9 +65,7 @@ struct reach {
 
 static struct reach reach_of(const struct conv *conv, size_t b)
 {
-    if (conv->planar_in)
-        return (struct reach){0, planar_blocks(conv)};
-    size_t all = blocks_of(conv->in);
+    size_t all = in_blocks(conv);
     if (conv->groups == 1)
         return (struct reach){0, all};
     size_t in_g = conv->in / conv->groups, out_g = conv->out / conv->groups;
@@ -73,16 +76,28 @@ static struct reach reach_of(const struct conv *conv, size_t b)
     return (struct reach){min_size(first, all - count), count};
 }
 
-/* Words of a pixel in an input block. */
-static size_t in_words(const struct conv *conv)
+/* Channels of a pixel in an input block. */
+static size_t in_channels(const struct conv *conv)
 {
-    return conv->planar_in ? 1 : WORDS;
+    return conv->planar_in ? PHOTO_CHANNELS : LANES;
 }
 
-/* Words of the weights of one output block: [input blocks][kernel][kernel][words][16]. */
+/* Words of one row of a window in an input block; of a photo the last may reach beyond. */
+static size_t row_words(const struct conv *conv)
+{
+    return divide_up(conv->kernel * in_channels(conv), GROUP);
+}
+
+/* Words of the weights of an output block for one input block: [kernel][row words][16]. */
+static size_t block_words(const struct conv *conv)
+{
+    return conv->kernel * row_words(conv) * LANES;
+}
+
+/* Words of the weights of one output block: [input blocks][block words]. */
 static size_t panel_words(const struct conv *conv)
 {
-    return reach_of(conv, 0).count * conv->kernel * conv->kernel * in_words(conv) * LANES;
+    return reach_of(conv, 0).count * block_words(conv);
 }
 
 /* Packed: HEAD_FLOATS vectors of [out] floats, of which the last is the bias; then the panels. */
@@ -109,7 +124,7 @@ static size_t direct_packed_bytes(const struct conv *conv)
 static void direct_pack(const struct conv *conv, const float *source, const float *bias,
                         void *packed)
 {
-    size_t taps = conv->kernel * conv->kernel, words = in_words(conv);
+    size_t kernel = conv->kernel, channels = in_channels(conv), row = row_words(conv) * GROUP;
     size_t in_g = conv->in / conv->groups, out_g = conv->out / conv->groups;
     weight *panels = (weight *)((word *)packed + head_floats(conv));
     pack_head(conv, source, bias, packed);
@@ -118,10 +133,13 @@ static void direct_pack(const struct conv *conv, const float *source, const floa
         weight *panel = panels + (b * panel_words(conv) + o % LANES) * GROUP;
         for (size_t i = 0; i < in_g; i++) {
             size_t channel = o / out_g * in_g + i;
-            size_t block = channel / GROUP / words - first, at = channel / GROUP % words;
-            for (size_t t = 0; t < taps; t++)
-                panel[((block * taps + t) * words + at) * LANES * GROUP + channel % GROUP] =
+            size_t block = channel / channels - first;
+            for (size_t t = 0; t < kernel * kernel; t++) {
+                size_t at = (block * kernel + t / kernel) * row + t % kernel * channels +
+                            channel % channels; /* of the window's channels, as they are read */
+                panel[at / GROUP * LANES * GROUP + at % GROUP] =
                     pack_weight(conv, packed, o, *source++);
+            }
         }
     }
 }
@@ -132,24 +150,33 @@ static bool is_flat(const struct conv *conv)
     return conv->kernel == 1 && conv->pad == 0 && !conv->planar_in;
 }
 
-/* Words of one image of the input as the tiles read it: bordered, or of the picked pixels alone. */
-static size_t read_words(const struct conv *conv, size_t height, size_t width)
+/* Channels from an input row to the next as the tiles read them, border included; a whole number of
+ * words. */
+static size_t in_row(const struct conv *conv, size_t width)
 {
-    size_t blocks = conv->planar_in ? planar_blocks(conv) : blocks_of(conv->in);
-    size_t pixels = is_flat(conv) ? conv_out(conv, height) * conv_out(conv, width)
-                                  : (height + 2 * conv->pad) * (width + 2 * conv->pad);
-    return blocks * pixels * in_words(conv);
+    return divide_up((width + 2 * conv->pad) * in_channels(conv), GROUP) * GROUP;
 }
 
-/* A photo is always copied, as its channels are to be gathered into words. */
+/* Channels of one image of the input as the tiles read it: bordered, or of the picked pixels alone.
+ */
+static size_t in_image(const struct conv *conv, size_t height, size_t width)
+{
+    size_t plane = is_flat(conv) ? conv_out(conv, height) * conv_out(conv, width) * LANES
+                                 : (height + 2 * conv->pad) * in_row(conv, width);
+    return in_blocks(conv) * plane;
+}
+
+/* A photo is always copied, as its channels come side by side. */
 static bool is_copied(const struct conv *conv)
 {
     return conv->pad || conv->planar_in || (is_flat(conv) && conv->stride > 1);
 }
 
+/* The last window's last word may reach beyond the image. */
 static size_t direct_scratch(const struct conv *conv, size_t batch, size_t height, size_t width)
 {
-    return is_copied(conv) ? batch * read_words(conv, height, width) * sizeof(word) : 0;
+    return is_copied(conv) ? batch * in_image(conv, height, width) * sizeof(active) + sizeof(word)
+                           : 0;
 }
 
 static size_t out_bytes(const struct conv *conv)
@@ -160,11 +187,12 @@ static size_t out_bytes(const struct conv *conv)
 /* ---- the register tile ------------------------------------------------------------------- */
 
 struct tile {
-    const word *in;      /* first output pixel's window, in the first input block */
-    size_t in_row;       /* words from an input row to the next */
-    size_t in_block;     /* words from an input block to the next */
+    const active *in;    /* first output pixel's window, in the first input block */
+    size_t in_row;       /* channels from an input row to the next */
+    size_t in_block;     /* channels from an input block to the next */
     size_t blocks;       /* input blocks */
     size_t kernel;       /* side of the window */
+    size_t row_words;    /* of a row of the window in an input block */
     const word *weights; /* of the first output block */
     size_t panel;        /* words from an output block's weights to the next one's */
     const word *ahead;  /* of the weights read next, what a 1x1 tile prefetches: so many lines of */
@@ -187,9 +215,15 @@ struct tile {
 /* The same among the kept sums. */
 #define KEPT(t, p, j) ((p) * (t)->kept_pixel + (j) / REGISTERS * (t)->kept_block + (j) % REGISTERS)
 
-/* R pixels x J blocks; W words a pixel; neighbouring output pixels read S pixels apart. */
-INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, const size_t W,
-                      const size_t S)
+typedef word any_word __attribute__((aligned(1), may_alias)); /* a photo's begin anywhere */
+
+INLINE word read_word(const active *from)
+{
+    return *(const any_word *)(const void *)from;
+}
+
+/* R pixels x J blocks; neighbouring output pixels read S channels apart. */
+INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, const size_t S)
 {
     sums sum[14][4]; /* only [R][J * REGISTERS] is ever touched, and lives in registers */
 #pragma GCC unroll 14
@@ -205,23 +239,23 @@ INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, cons
         /* The next input block, or the next tile's first, and other weights lie so far away that
          * the CPU does not foresee them. */
         if (t->kernel == 1 && R > 1) {
-            const word *next = t->in + (b + 1 < t->blocks ? (b + 1) * t->in_block : R * S * W);
+            const active *next = t->in + (b + 1 < t->blocks ? (b + 1) * t->in_block : R * S);
 #pragma GCC unroll 14
             for (size_t p = 0; p < R; p++)
-                __builtin_prefetch(next + p * S * W);
+                __builtin_prefetch(next + p * S);
             for (size_t l = b * t->ahead_lines; l < (b + 1) * t->ahead_lines; l++)
 #pragma GCC unroll 4
                 for (size_t j = 0; j < J; j++)
                     __builtin_prefetch(t->ahead + l * LANES + j * t->panel);
         }
         for (size_t ky = 0; ky < t->kernel; ky++) {
-            const word *in = t->in + b * t->in_block + ky * t->in_row;
-            for (size_t i = t->kernel * W; i > 0; i--, in++, weights += LANES) {
+            const active *in = t->in + b * t->in_block + ky * t->in_row;
+            for (size_t i = t->row_words; i > 0; i--, in += GROUP, weights += LANES) {
                 if (R < J * REGISTERS) { /* fewer inputs than weights stay in registers */
                     word values[14];
 #pragma GCC unroll 14
                     for (size_t p = 0; p < R; p++)
-                        values[p] = in[p * S * W];
+                        values[p] = read_word(in + p * S);
 #pragma GCC unroll 4
                     for (size_t j = 0; j < J * REGISTERS; j++) {
                         weights_register w = weights_load(weights + AT(j, t->panel));
@@ -237,7 +271,7 @@ INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, cons
                     w[j] = weights_load(weights + AT(j, t->panel));
 #pragma GCC unroll 14
                 for (size_t p = 0; p < R; p++) {
-                    word value = in[p * S * W];
+                    word value = read_word(in + p * S);
 #pragma GCC unroll 4
                     for (size_t j = 0; j < J * REGISTERS; j++)
                         sum[p][j] = sums_add(sum[p][j], value, w[j]);
@@ -296,21 +330,15 @@ static double peak(size_t loops)
     return (double)loops * SUMS * SIMD_FLOATS * GROUP;
 }
 
-/* The three kinds of input: blocked at stride 1 and 2, a photo at stride 2. */
-enum {
-    dense_words = WORDS,
-    dense_stride = 1,
-    strided_words = WORDS,
-    strided_stride = 2,
-    photo_words = 1,
-    photo_stride = 2
-};
+/* The three kinds of input, blocked at stride 1 and 2 and a photo: channels from a pixel that an
+ * output reads to the next output's. */
+enum { dense_step = LANES, strided_step = 2 * LANES, photo_step = PHOTO_STRIDE * PHOTO_CHANNELS };
 
 /* One function a shape: tile_<R>x<J>_<input>, and tables of them by R. */
 #define TILE(R, J, KIND)                                                                           \
     static void tile_##R##x##J##_##KIND(const struct tile *t)                                      \
     {                                                                                              \
-        tile_body(t, R, J, KIND##_words, KIND##_stride);                                           \
+        tile_body(t, R, J, KIND##_step);                                                           \
     }
 #define TILES_3(J, KIND) TILE(1, J, KIND) TILE(2, J, KIND) TILE(3, J, KIND)
 #define TILES_5(J, KIND) TILES_3(J, KIND) TILE(4, J, KIND) TILE(5, J, KIND)
@@ -420,10 +448,10 @@ static void aim_ahead(struct tile *tile, const word *weights, size_t words, size
  * times images, times chunks of rows (or, of an image that is one long row, of columns). */
 struct job {
     const struct conv *conv;
-    const word *in; /* of all images, with their border */
+    const active *in; /* of all images, with their border */
     unsigned char *out;
-    size_t images, in_image, out_image; /* how many; words and bytes of one, border included */
-    size_t in_height, in_width;         /* border included */
+    size_t images, in_image, out_image; /* how many; channels and bytes of one, border included */
+    size_t in_row, in_block;            /* channels from one to the next */
     size_t rows, columns;               /* of output */
     size_t blocks, wide;                /* output blocks; most of them in a tile: 1, 2 or 4 */
     size_t groups, chunks;
@@ -446,7 +474,7 @@ struct region {
 /* Input blocks whose weights for `width` output blocks stay near; at least one. */
 static size_t near_blocks(const struct conv *conv, size_t width)
 {
-    size_t bytes = conv->kernel * conv->kernel * in_words(conv) * LANES * sizeof(word) * width;
+    size_t bytes = block_words(conv) * sizeof(word) * width;
     return bytes < NEAR_BYTES ? NEAR_BYTES / bytes : 1;
 }
 
@@ -456,13 +484,14 @@ static void run_part(const struct job *job, size_t image, size_t b, size_t width
                      struct region region, size_t step)
 {
     const struct conv *conv = job->conv;
-    size_t words = in_words(conv), stride = is_flat(conv) ? 1 : conv->stride, most;
+    size_t stride = is_flat(conv) ? 1 : conv->stride, pixel = in_channels(conv), most;
     void (*const *run)(const struct tile *) = tiles_for(width, job->kind, &most);
     struct reach reach = reach_of(conv, b);
     sums kept[PART_PIXELS * 4]; /* as wide tiles have at most 4 registers a pixel */
-    struct tile tile = {.in_row = job->in_width * words,
-                        .in_block = job->in_height * job->in_width * words,
+    struct tile tile = {.in_row = job->in_row,
+                        .in_block = job->in_block,
                         .kernel = conv->kernel,
+                        .row_words = row_words(conv),
                         .panel = panel_words(conv),
                         .bias = packed_bias(conv) + b * LANES,
                         .head = job->blocks * LANES,
@@ -476,18 +505,17 @@ static void run_part(const struct job *job, size_t image, size_t b, size_t width
         tile.resumes = k > 0;
         tile.suspends = k + step < reach.count;
         tile.kept = tile.resumes || tile.suspends ? kept : NULL;
-        tile.weights =
-            packed_weights(conv) + b * tile.panel + k * conv->kernel * conv->kernel * words * LANES;
+        tile.weights = packed_weights(conv) + b * tile.panel + k * block_words(conv);
         aim_ahead(&tile,
-                  tile.suspends ? tile.weights + tile.blocks * words * LANES
+                  tile.suspends ? tile.weights + tile.blocks * block_words(conv)
                                 : packed_weights(conv) + (b + width) * tile.panel,
-                  words, divide_up(region.right - region.left, most));
+                  WORDS, divide_up(region.right - region.left, most));
         for (size_t y = region.top; y < region.bottom; y++) {
             tile.in = job->in + image * job->in_image + (reach.first + k) * tile.in_block +
-                      y * stride * tile.in_row + region.left * stride * words;
+                      y * stride * tile.in_row + region.left * stride * pixel;
             tile.out = job->out + image * job->out_image + b * tile.out_block +
                        (y * job->columns + region.left) * tile.out_pixel;
-            run_row(&tile, run, most, region.right - region.left, stride * words);
+            run_row(&tile, run, most, region.right - region.left, stride * pixel);
         }
     }
 }
@@ -541,7 +569,7 @@ static void run_item(void *context, size_t i)
 static void choose_chunks(struct job *job, size_t cores)
 {
     enum { ITEMS_A_CORE = 4, TILES_AT_LEAST = 4 };
-    size_t in_bytes = job->in_image * sizeof(word), items = job->groups * job->images;
+    size_t in_bytes = job->in_image * sizeof(active), items = job->groups * job->images;
     size_t weights = job->blocks * panel_words(job->conv) * sizeof(word);
     size_t most = job->rows > 1 ? job->rows : job->columns / (TILE_1 * TILES_AT_LEAST);
     size_t fitting = min_size(divide_up(in_bytes, CHUNK_BYTES), most ? most : 1);
@@ -553,85 +581,121 @@ static void choose_chunks(struct job *job, size_t cores)
     job->chunks = wanted ? wanted : 1;
 }
 
-/* The copy of the images with their border of zeros, an input block of one an item. */
-struct border {
+/* The copy of the images as the tiles read them. */
+struct copy {
     const struct conv *conv;
-    const void *in; /* [images][blocks][height][width][words], or the photos */
-    word *out;      /* [images][blocks][height + 2 pad][width + 2 pad][words] */
+    const void *in; /* [images][blocks][height][width][channels], or the photos */
+    active *out;    /* as in_row and in_image say */
     size_t height, width;
 };
 
-static void fill_words(word *out, size_t count, word value)
+/* An input block of an image an item, with a border of zeros. */
+static void copy_with_border(void *context, size_t item)
+{
+    const struct copy *copy = context;
+    const struct conv *conv = copy->conv;
+    size_t row = copy->width * LANES, side = conv->pad * LANES, full = row + 2 * side;
+    active *out = copy->out + item * (copy->height + 2 * conv->pad) * full;
+    const active *in = (const active *)copy->in + item * copy->height * row;
+    memset(out, 0, conv->pad * full * sizeof *out);
+    out += conv->pad * full;
+    for (size_t y = 0; y < copy->height; y++, in += row, out += full) {
+        memset(out, 0, side * sizeof *out);
+        memcpy(out + side, in, row * sizeof *out);
+        memset(out + side + row, 0, side * sizeof *out);
+    }
+    memset(out, 0, conv->pad * full * sizeof *out);
+}
+
+static void fill(active *out, size_t count, active value)
 {
     for (size_t i = 0; i < count; i++)
         out[i] = value;
 }
 
-static void copy_with_border(void *context, size_t item)
+#define PHOTO_PIECE 64
+
+/* A row of a photo an item, or of its border. Channels are converted before they are put side by
+ * side, so that vectors can do it. */
+static void copy_photo_row(void *context, size_t item)
 {
-    const struct border *border = context;
-    const struct conv *conv = border->conv;
-    size_t words = in_words(conv), row = border->width * words, full = row + 2 * conv->pad * words;
-    size_t blocks = planar_blocks(conv), plane = border->height * border->width;
-    word *out = border->out + item * (border->height + 2 * conv->pad) * full;
-    const word *in = (const word *)border->in + item * border->height * row;
-    const float *photo = (const float *)border->in + item / blocks * conv->in * plane;
-    word zero = conv->planar_in ? photo_zero : 0;
-    size_t side = conv->pad * words;
-    fill_words(out, conv->pad * full, zero);
-    out += conv->pad * full;
-    for (size_t y = 0; y < border->height; y++, in += row, out += full) {
-        fill_words(out, side, zero);
-        if (conv->planar_in)
-            gather_photo(conv, photo + y * border->width, plane, item % blocks * GROUP,
-                         border->width, out + side);
-        else
-            memcpy(out + side, in, row * sizeof *out);
-        fill_words(out + side + row, side, zero);
+    const struct copy *copy = context;
+    const struct conv *conv = copy->conv;
+    size_t rows = copy->height + 2 * conv->pad, y = item % rows - conv->pad; /* far: above it */
+    size_t plane = copy->height * copy->width, side = conv->pad * PHOTO_CHANNELS;
+    active *out = copy->out + item * in_row(conv, copy->width);
+    if (y >= copy->height) {
+        fill(out, in_row(conv, copy->width), photo_zero);
+        return;
     }
-    fill_words(out, conv->pad * full, zero);
+    const float *in =
+        (const float *)copy->in + item / rows * PHOTO_CHANNELS * plane + y * copy->width;
+    const float inverse = 1 / conv->in_scale;
+    fill(out, side, photo_zero);
+    out += side;
+    for (size_t x = 0; x < copy->width; x += PHOTO_PIECE) {
+        active piece[PHOTO_CHANNELS][PHOTO_PIECE];
+        size_t count = min_size(PHOTO_PIECE, copy->width - x);
+        for (size_t c = 0; c < PHOTO_CHANNELS; c++)
+            for (size_t i = 0; i < count; i++)
+                piece[c][i] = photo_active(in[c * plane + x + i], inverse);
+        for (size_t i = 0; i < count; i++, out += PHOTO_CHANNELS)
+            for (size_t c = 0; c < PHOTO_CHANNELS; c++)
+                out[c] = piece[c][i];
+    }
+    fill(out, in_row(conv, copy->width) - side - copy->width * PHOTO_CHANNELS, photo_zero);
 }
 
 /* The pixels that a 1x1 convolution of some stride picks, an input block of an image an item. */
 static void copy_picked(void *context, size_t item)
 {
-    const struct border *border = context;
-    const struct conv *conv = border->conv;
-    size_t rows = conv_out(conv, border->height), columns = conv_out(conv, border->width);
-    word *out = border->out + item * rows * columns * WORDS;
-    const word *in = (const word *)border->in + item * border->height * border->width * WORDS;
+    const struct copy *copy = context;
+    const struct conv *conv = copy->conv;
+    size_t rows = conv_out(conv, copy->height), columns = conv_out(conv, copy->width);
+    active *out = copy->out + item * rows * columns * LANES;
+    const active *in = (const active *)copy->in + item * copy->height * copy->width * LANES;
     for (size_t y = 0; y < rows; y++)
-        for (size_t x = 0; x < columns; x++, out += WORDS)
-            memcpy(out, in + (y * border->width + x) * conv->stride * WORDS, WORDS * sizeof *out);
+        for (size_t x = 0; x < columns; x++, out += LANES)
+            memcpy(out, in + (y * copy->width + x) * conv->stride * LANES, LANES * sizeof *out);
+}
+
+/* Copies a batch into scratch. */
+static void copy_images(struct copy *copy, size_t batch, struct team *team)
+{
+    const struct conv *conv = copy->conv;
+    if (conv->planar_in)
+        pool_for(team, batch * (copy->height + 2 * conv->pad), copy_photo_row, copy);
+    else
+        pool_for(team, batch * in_blocks(conv), is_flat(conv) ? copy_picked : copy_with_border,
+                 copy);
 }
 
 static void conv_direct(const struct conv *conv, size_t batch, size_t height, size_t width,
                         const void *in, void *scratch, void *out, struct team *team)
 {
     size_t oh = conv_out(conv, height), ow = conv_out(conv, width);
-    size_t in_blocks = conv->planar_in ? planar_blocks(conv) : blocks_of(conv->in);
     bool flat = is_flat(conv);
     struct job job = {.conv = conv,
-                      .in_height = flat ? 1 : height + 2 * conv->pad,
-                      .in_width = flat ? oh * ow : width + 2 * conv->pad,
+                      .in = in,
+                      .out = out,
+                      .images = batch,
+                      .in_image = in_image(conv, height, width),
+                      .out_image = oh * ow * blocks_of(conv->out) * out_bytes(conv),
+                      .in_row = in_row(conv, width),
                       .rows = flat ? 1 : oh,
                       .columns = flat ? oh * ow : ow,
                       .blocks = blocks_of(conv->out),
                       .kind = conv->planar_in ? 2
                               : flat          ? 0
                                               : conv->stride - 1};
+    job.in_block = job.in_image / in_blocks(conv);
     job.wide = widest(conv, job.columns);
     job.groups = divide_up(job.blocks, job.wide);
-    job.images = batch;
-    job.in_image = read_words(conv, height, width);
-    job.out_image = oh * ow * job.blocks * out_bytes(conv);
-    job.in = in;
-    job.out = out;
     choose_chunks(&job, pool_cores(team));
     if (is_copied(conv)) {
-        struct border border = {
+        struct copy copy = {
             .conv = conv, .in = in, .out = scratch, .height = height, .width = width};
-        pool_for(team, batch * in_blocks, flat ? copy_picked : copy_with_border, &border);
+        copy_images(&copy, batch, team);
         job.in = scratch;
     }
     pool_for(team, job.groups * batch * job.chunks, run_item, &job);

@@ -84,20 +84,12 @@ INLINE weight pack_weight(const struct conv *conv, const float *head, size_t out
     return bf16_from_float(value);
 }
 
-static const word photo_zero = 0;
+static const active photo_zero = 0;
 
-/* Words of a photo's row, from `channel` on; its channels are `plane` floats apart. */
-static void gather_photo(const struct conv *conv, const float *row, size_t plane, size_t channel,
-                         size_t width, word *out)
+INLINE active photo_active(float value, float inverse)
 {
-    const float *lower = row + channel * plane,
-                *upper = channel + 1 < conv->in ? lower + plane : NULL;
-    for (size_t x = 0; x < width; x++) {
-        uint32_t pair = bf16_from_float(lower[x]);
-        if (upper)
-            pair |= (uint32_t)bf16_from_float(upper[x]) << 16;
-        out[x] = (word)pair;
-    }
+    (void)inverse;
+    return bf16_from_float(value);
 }
 
 #include "kernels_simd.h"

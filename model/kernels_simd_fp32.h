@@ -52,14 +52,12 @@ INLINE weight pack_weight(const struct conv *conv, const float *head, size_t out
     return value;
 }
 
-static const word photo_zero = 0;
+static const active photo_zero = 0;
 
-/* Words of a photo's row, from `channel` on; its channels are `plane` floats apart. */
-static void gather_photo(const struct conv *conv, const float *row, size_t plane, size_t channel,
-                         size_t width, word *out)
+INLINE active photo_active(float value, float inverse)
 {
-    (void)conv;
-    memcpy(out, row + channel * plane, width * sizeof *out);
+    (void)inverse;
+    return value;
 }
 
 #include "kernels_simd.h"

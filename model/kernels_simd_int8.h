@@ -32,13 +32,12 @@ typedef int32_t word __attribute__((may_alias));
 #define GROUP 4
 typedef int8_t weight;
 typedef uint8_t active;
-static const word photo_zero = (word)(PHOTO_ZERO * 0x01010101u);
 #else
 #define GROUP 2
 typedef int16_t weight;
 typedef uint16_t active;
-static const word photo_zero = PHOTO_ZERO * 0x00010001;
 #endif
+static const active photo_zero = PHOTO_ZERO;
 typedef bf16 linear;
 typedef active active_lanes
     __attribute__((vector_size(SIMD_FLOATS * sizeof(active)), aligned(1), may_alias));
@@ -147,21 +146,11 @@ INLINE weight pack_weight(const struct conv *conv, const float *head, size_t out
     return quantise(value, head[out] * unit / conv->in_scale);
 }
 
-/* Words of a photo's row, from `channel` on; its channels are `plane` floats apart. */
-static void gather_photo(const struct conv *conv, const float *row, size_t plane, size_t channel,
-                         size_t width, word *out)
+/* A photo's channel in units of 1 / inverse. */
+INLINE active photo_active(float value, float inverse)
 {
-    const float inverse = 1 / conv->in_scale;
-    for (size_t x = 0; x < width; x++)
-        out[x] = photo_zero;
-    for (size_t i = 0; i < GROUP && channel + i < conv->in; i++) {
-        const float *values = row + (channel + i) * plane;
-        active *to = (active *)out + i;
-        for (size_t x = 0; x < width; x++) {
-            float value = values[x] * inverse + (PHOTO_ZERO + 0.5F);
-            to[x * GROUP] = (active)(value < 0 ? 0 : value > 255 ? 255 : value);
-        }
-    }
+    value = value * inverse + (PHOTO_ZERO + 0.5F);
+    return (active)(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
 #include "kernels_simd.h"

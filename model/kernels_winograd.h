@@ -118,7 +118,7 @@ struct winograd {
     size_t first, rows;   /* rows of patches in the present chunk, counted over all images */
     size_t in_blocks, out_blocks;
     size_t wide; /* output blocks in a register tile */
-    word *v;
+    active *v;
     sums *m;
 };
 
@@ -246,7 +246,7 @@ static void transform_input_row(void *context, size_t item)
     size_t apart = w->in_blocks * patches * LANES;
     const active *in = w->in + (image * w->in_blocks + block) * w->height * w->width * LANES;
     for (size_t i = 0; i < w->across; i++) {
-        active *v = (active *)w->v + (block * patches + row * w->across + i) * LANES;
+        active *v = w->v + (block * patches + row * w->across + i) * LANES;
         active copy[POINTS * LANES];
         const active *patch = copy;
         size_t x = i * STEP, pitch = PATCH * LANES;
@@ -273,10 +273,11 @@ static void multiply(void *context, size_t item)
     while (b < end) {
         size_t width = tile_width(w->wide, end - b), most;
         void (*const *run)(const struct tile *) = tiles_for(width, 0, &most);
-        struct tile tile = {.in = w->v + point * w->in_blocks * patches * WORDS,
-                            .in_block = patches * WORDS,
+        struct tile tile = {.in = w->v + point * w->in_blocks * patches * LANES,
+                            .in_block = patches * LANES,
                             .blocks = w->in_blocks,
                             .kernel = 1,
+                            .row_words = WORDS,
                             .weights =
                                 packed_weights(w->conv) + (point * w->out_blocks + b) * panel,
                             .panel = panel,
@@ -286,7 +287,7 @@ static void multiply(void *context, size_t item)
                             .kept_pixel = REGISTERS,
                             .kept_block = patches * REGISTERS};
         aim_ahead(&tile, tile.weights + width * panel, WORDS, divide_up(patches, most));
-        run_row(&tile, run, most, patches, WORDS);
+        run_row(&tile, run, most, patches, LANES);
         b += width;
     }
 }
