@@ -359,8 +359,6 @@ enum { dense_step = LANES, strided_step = 2 * LANES, photo_step = PHOTO_STRIDE *
     ENTRY(8, J, KIND)                                                                              \
     ENTRY(9, J, KIND)                                                                              \
     ENTRY(10, J, KIND) ENTRY(11, J, KIND) ENTRY(12, J, KIND) ENTRY(13, J, KIND) ENTRY(14, J, KIND)
-#define PASTE(a, b)  PASTE_(a, b)
-#define PASTE_(a, b) a##b
 #define DEFINE_WIDTH(J, most)                                                                      \
     PASTE(TILES_, most)                                                                            \
     (J, dense) PASTE(TILES_, most)(J, strided)                                                     \
@@ -405,16 +403,22 @@ static size_t tile_width(size_t wide, size_t left)
     return TILE_2 && left >= 2 ? 2 : 1;
 }
 
-/* The widest tile that suits: 4 blocks for short rows, else 2, else 1; never across groups. */
+/* The widest tile that suits blocked input: 4 blocks for short rows, else 2, else 1. Where a block
+ * takes several registers, tiles of two are narrow. */
+static size_t widest_of(size_t columns)
+{
+    if (TILE_4 && columns <= 3 * TILE_4 && columns != TILE_2)
+        return 4;
+    return TILE_2 && REGISTERS == 1 ? 2 : 1;
+}
+
+/* The same for a convolution: never across groups. A photo's few words leave little time between
+ * loads from the same bank of the cache, so narrow tiles are good for it. */
 static size_t widest(const struct conv *conv, size_t columns)
 {
     if (conv->groups > 1)
         return 1;
-    if (TILE_4 && columns <= 3 * TILE_4 && columns != TILE_2)
-        return 4;
-    /* Where a block takes several registers, tiles of two are narrow: good for photos alone, whose
-     * few words leave little time between loads from the same bank of the cache. */
-    return TILE_2 && (REGISTERS == 1 || conv->planar_in) ? 2 : 1;
+    return conv->planar_in && TILE_2 ? 2 : widest_of(columns);
 }
 
 /* Output pixels of one row, in tiles of nearly equal size. */
@@ -439,6 +443,33 @@ static void aim_ahead(struct tile *tile, const word *weights, size_t words, size
 {
     tile->ahead = weights;
     tile->ahead_lines = divide_up(words, tiles);
+}
+
+/* Matrix multiplication by the tiles of a 1x1 convolution, without bias:
+ * m[blocks][pixels][16] = weights[blocks][in_blocks][words][16] times v[in_blocks][pixels][16]. */
+static inline void multiply_pixels(const active *v, size_t in_blocks, size_t pixels,
+                                   const word *weights, size_t blocks, sums *m)
+{
+    static const float no_bias[4 * LANES];
+    size_t panel = in_blocks * WORDS * LANES, wide = widest_of(pixels);
+    for (size_t b = 0, width, most; b < blocks; b += width) {
+        width = tile_width(wide, blocks - b);
+        void (*const *run)(const struct tile *) = tiles_for(width, 0, &most);
+        struct tile tile = {.in = v,
+                            .in_block = pixels * LANES,
+                            .blocks = in_blocks,
+                            .kernel = 1,
+                            .row_words = WORDS,
+                            .weights = weights + b * panel,
+                            .panel = panel,
+                            .bias = no_bias,
+                            .suspends = true,
+                            .kept = m + b * pixels * REGISTERS,
+                            .kept_pixel = REGISTERS,
+                            .kept_block = pixels * REGISTERS};
+        aim_ahead(&tile, tile.weights + width * panel, WORDS, divide_up(pixels, most));
+        run_row(&tile, run, most, pixels, LANES);
+    }
 }
 
 /* ---- a direct convolution -----------------------------------------------------------------------

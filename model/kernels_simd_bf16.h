@@ -23,6 +23,7 @@ INLINE sums sums_begin(const float *bias, size_t head)
 }
 
 #ifdef SIMD_BF16_DOT
+#define IS_NATIVE true
 typedef ivec weights_register;
 
 INLINE weights_register weights_load(const word *from)
@@ -40,6 +41,7 @@ INLINE sums sums_add(sums sum, word value, weights_register w)
     return SIMD_BF16_DOT(sum, value, w);
 }
 #else
+#define IS_NATIVE false
 typedef struct {
     vec lower, upper;
 } weights_register;
@@ -94,6 +96,45 @@ INLINE active photo_active(float value, float inverse)
 
 #include "kernels_simd.h"
 
+/* By Winograd's method in fp32: of 16 products and more that a patch saves by half, what bf16 takes
+ * for two of fp32 are few. Transforms would lose bf16's digits. */
+#define WINOGRAD_4X4     256
+#define WINOGRAD_2X2     (IS_NATIVE ? 0 : 512)
+#define WINOGRAD_STRIDED (IS_NATIVE ? 0 : 256)
+typedef float point;
+typedef vec patch_lanes;
+typedef float point_weight;
+
+INLINE patch_lanes patch_load(const active *from)
+{
+    return bf16_load(from);
+}
+
+INLINE float winograd_source(const struct conv *conv, const float *head, size_t out, float value)
+{
+    (void)conv, (void)head, (void)out;
+    return value;
+}
+
+INLINE point_weight winograd_weight(double value)
+{
+    return (point_weight)value;
+}
+
+INLINE void winograd_multiply(const point *v, size_t in_blocks, size_t pixels, const word *weights,
+                              size_t blocks, sums *m)
+{
+    MULTIPLY(SIMD_VECTORS)(v, in_blocks, pixels, weights, blocks, m);
+}
+
+INLINE void winograd_end(sums sum, const float *bias, size_t head, bool relu, void *out,
+                         size_t first)
+{
+    sums_end(sum + LOAD(bias), bias, head, relu, out, first);
+}
+
+#include "kernels_winograd.h"
+
 #define linear_load  bf16_load
 #define linear_store bf16_store
 /* Active and linear are one, and nothing is stored twice. */
@@ -102,18 +143,16 @@ INLINE active photo_active(float value, float inverse)
 
 const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
                                     .precision = PRECISION_BF16,
-#ifdef SIMD_BF16_DOT
-                                    .native = true,
-#endif
+                                    .native = IS_NATIVE,
                                     .lanes = LANES,
                                     .supported = supported,
                                     .active_bytes = sizeof(active),
                                     .linear_bytes = sizeof(linear),
                                     .vectors = &SIMD_VECTORS,
-                                    .packed_bytes = direct_packed_bytes,
-                                    .pack = direct_pack,
-                                    .conv_scratch = direct_scratch,
-                                    .conv = conv_direct,
+                                    .packed_bytes = form_packed_bytes,
+                                    .pack = form_pack,
+                                    .conv_scratch = form_scratch,
+                                    .conv = form_conv,
                                     .max_pool = max_pool,
                                     .average_pool = average_pool,
                                     .scale_add_relu = scale_add_relu,

@@ -62,12 +62,31 @@ INLINE active photo_active(float value, float inverse)
 
 #include "kernels_simd.h"
 
-#define WINOGRAD_STEP 4
-typedef vec patch_lanes;
-
-INLINE weight winograd_weight(double value)
+/* The same for the other precisions, which multiply by Winograd's method in fp32; see
+ * kernels_vector.h. */
+void MULTIPLY(SIMD_SYMBOL)(const float *v, size_t in_blocks, size_t pixels, const void *weights,
+                           size_t blocks, void *m)
 {
-    return (weight)value;
+    multiply_pixels(v, in_blocks, pixels, weights, blocks, m);
+}
+
+#define WINOGRAD_4X4      256
+#define WINOGRAD_2X2      512
+#define WINOGRAD_STRIDED  256
+#define winograd_multiply multiply_pixels
+#define winograd_source   pack_weight
+typedef float point;
+typedef vec patch_lanes;
+typedef float point_weight;
+
+INLINE patch_lanes patch_load(const active *from)
+{
+    return LOAD(from);
+}
+
+INLINE point_weight winograd_weight(double value)
+{
+    return (point_weight)value;
 }
 
 INLINE void winograd_end(sums sum, const float *bias, size_t head, bool relu, void *out,

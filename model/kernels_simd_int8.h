@@ -156,12 +156,23 @@ INLINE active photo_active(float value, float inverse)
 #include "kernels_simd.h"
 
 #if GROUP == 2
-#define WINOGRAD_STEP 2
+#define WINOGRAD_4X4      0
+#define WINOGRAD_2X2      512
+#define WINOGRAD_STRIDED  256
+#define winograd_multiply multiply_pixels
+#define winograd_source   pack_weight
+typedef active point;
 typedef int16_t patch_lanes __attribute__((vector_size(SIMD_FLOATS * 4), aligned(2), may_alias));
+typedef weight point_weight;
 
-INLINE weight winograd_weight(double value)
+INLINE patch_lanes patch_load(const active *from)
 {
-    return (weight)lrint(4 * value);
+    return *(const patch_lanes *)(const void *)from;
+}
+
+INLINE point_weight winograd_weight(double value)
+{
+    return (point_weight)lrint(4 * value);
 }
 
 INLINE void winograd_end(sums sum, const float *bias, size_t head, bool relu, void *out,

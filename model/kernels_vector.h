@@ -17,6 +17,19 @@ typedef uint32_t uvec __attribute__((vector_size(SIMD_FLOATS * sizeof(uint32_t))
 #define ILOAD(from) (*(const ivec *)(const void *)(from))
 #define INLINE      static inline __attribute__((always_inline))
 
+/* kernels_<name>_multiply, of an fp32 backend: multiply_pixels (kernels_simd.h) for those of other
+ * precisions with the same registers, which name it SIMD_VECTORS. */
+#define PASTE(a, b)      PASTE_(a, b)
+#define PASTE_(a, b)     a##b
+#define MULTIPLY(symbol) PASTE(symbol, _multiply)
+#ifdef SIMD_VECTORS
+void MULTIPLY(SIMD_VECTORS)(const float *v, size_t in_blocks, size_t pixels, const void *weights,
+                            size_t blocks, void *m);
+#else
+void MULTIPLY(SIMD_SYMBOL)(const float *v, size_t in_blocks, size_t pixels, const void *weights,
+                           size_t blocks, void *m);
+#endif
+
 static bool supported(void)
 {
     return SIMD_SUPPORTED;

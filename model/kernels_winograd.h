@@ -2,368 +2,453 @@
  *
  * Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv:1509.09308,
  * section 4. An input patch is transformed (B), multiplied by the transformed weights (G, at load),
- * and transformed back (A) to an output of WINOGRAD_STEP pixels a side.
+ * and transformed back (A) to an output of `step` pixels a side. Three forms:
  *
- * 4, for floats: F(4x4, 3x3), points 0, 1, -1, 2, -2, infinity. A patch is 6x6, and takes 36
- * products a channel pair instead of 144.
+ *   4x4       F(4x4, 3x3), points 0, 1, -1, 2, -2, infinity: a patch is 6x6, and takes 36 products
+ * a channel pair instead of 144. For floats. 2x2       F(2x2, 3x3), points 0, 1, -1, infinity: a
+ * patch is 4x4, 16 products instead of 36. strided   of stride 2: even and odd pixels are apart,
+ * the even ones, which meet the taps 0 and 2, by F(2, 2), the odd ones, which meet tap 1, directly.
+ * A patch is 5x5, 25 products instead of 36. The two odd points have the same weights, so those are
+ * 4x4.
  *
- * 2, for integers: F(2x2, 3x3), points 0, 1, -1, infinity. A patch is 4x4, and takes 16 products
- * instead of 36. The transforms only add, and halve the weights twice: with those taken fourfold
- * all of it is exact in 16 bits (at most 4 * 255 and 9 * 127), the sums are so modulo 2^32, and a
- * quarter of them is the result.
+ * For integers the latter two are exact: the transforms only add, and halve the weights twice; with
+ * those taken fourfold all fits 16 bits (at most 4 * 255 and 16 * 127), the sums are so modulo
+ * 2^32, and a quarter of them is the result.
  *
  * Summed over channels the products are independent matrix multiplications, which run on the
  * register tiles of 1x1 convolutions with patches for pixels.
  *
- * Included after kernels_simd.h by a precision's header, which defines WINOGRAD_STEP and
- *   patch_lanes       a register of active channels, to be added and subtracted
- *   winograd_weight   a transformed weight as it is packed
+ * Included after kernels_simd.h by a precision's header, which defines
+ *   WINOGRAD_4X4, WINOGRAD_2X2, WINOGRAD_STRIDED
+ *                     most channels for which a form is taken, the first that may; 0: never. Deeper
+ *                     layers see few pixels, where patches overhang the edge and the larger weights
+ *                     are read for little.
+ *   point             a channel of a transformed patch; GROUP of them make a word
+ *   patch_lanes       a register of them, to be added and subtracted
+ *   patch_load        it, of active channels
+ *   point_weight      a transformed weight as it is packed
+ *   winograd_weight   it, of a double
+ *   winograd_multiply see multiply_pixels in kernels_simd.h
  *   winograd_end      like sums_end, of the sums that the transform back gives
  *
  * Rows of patches are taken in chunks, so that what lies between the three steps stays in the
  * cache:
- *   v         [points][in blocks][patches][words]: transformed input
+ *   v         [points][in blocks][patches][16]: transformed input
  *   m         [points][out blocks][patches][16]: products
- *   weights   [points][out blocks][in blocks][words][16], after the head
+ *   weights   [weight points][out blocks][in blocks][words][16], after the head
  */
 
-#define STEP   WINOGRAD_STEP
-#define PATCH  (STEP + 2)      /* input pixels that a patch reads along a side */
-#define POINTS (PATCH * PATCH) /* of a transformed patch */
+enum form { FORM_DIRECT, FORM_4X4, FORM_2X2, FORM_STRIDED };
 
-/* Deeper layers see few pixels, where patches overlap the edge and larger weights are all there is
- * to read: there the direct form is faster. */
-#define WINOGRAD_MOST_CHANNELS (STEP == 4 ? 256 : 512)
+#define MOST_PATCH 6
+#define MOST_STEP  4
+
+/* Output pixels along a side of a patch. */
+INLINE size_t form_step(enum form form)
+{
+    return form == FORM_4X4 ? 4 : 2;
+}
+
+/* Input pixels along a side of a patch, and points of the transformed one. */
+INLINE size_t form_patch(enum form form)
+{
+    return form == FORM_4X4 ? 6 : form == FORM_2X2 ? 4 : 5;
+}
+
+/* The weights' row or column for a point's. */
+static size_t weight_index(enum form form, size_t along)
+{
+    return form == FORM_STRIDED && along == 4 ? 3 : along;
+}
+
+static size_t weight_side(enum form form)
+{
+    return weight_index(form, form_patch(form) - 1) + 1;
+}
+
+static size_t form_points(enum form form)
+{
+    return form_patch(form) * form_patch(form);
+}
 
 /* Bytes of v and m of a chunk that together still fit a core's second-level cache. */
 #define WINOGRAD_CHUNK_BYTES ((size_t)1280 << 10)
 
-#define PATCH_LANES (sizeof(patch_lanes) / sizeof(active))
+#define PATCH_LANES (sizeof(patch_lanes) / sizeof(point))
 _Static_assert(PATCH_LANES <= LANES, "a register of patch_lanes lies within a block");
+
+/* Output blocks that an item multiplies. */
+#define MULTIPLY_BLOCKS 4
 
 static size_t max_size(size_t a, size_t b)
 {
     return a > b ? a : b;
 }
 
-static bool is_winograd(const struct conv *conv)
+static enum form form_of(const struct conv *conv)
 {
-    return conv->kernel == 3 && conv->stride == 1 && conv->pad == 1 && conv->groups == 1 &&
-           !conv->planar_in && conv->in <= WINOGRAD_MOST_CHANNELS &&
-           conv->out <= WINOGRAD_MOST_CHANNELS;
+    size_t channels = max_size(conv->in, conv->out);
+    if (conv->kernel != 3 || conv->pad != 1 || conv->groups != 1 || conv->planar_in)
+        return FORM_DIRECT;
+    if (conv->stride == 2)
+        return channels <= WINOGRAD_STRIDED ? FORM_STRIDED : FORM_DIRECT;
+    if (conv->stride != 1)
+        return FORM_DIRECT;
+    return channels <= WINOGRAD_4X4 ? FORM_4X4 : channels <= WINOGRAD_2X2 ? FORM_2X2 : FORM_DIRECT;
 }
 
 /* Words of the weights of one point of one output block. */
 static size_t winograd_panel(const struct conv *conv)
 {
-    return blocks_of(conv->in) * WORDS * LANES;
+    return blocks_of(conv->in) * LANES * sizeof(point) / sizeof(word) * LANES;
 }
 
 static size_t winograd_packed_bytes(const struct conv *conv)
 {
-    return (head_floats(conv) + POINTS * blocks_of(conv->out) * winograd_panel(conv)) *
+    size_t side = weight_side(form_of(conv));
+    return (head_floats(conv) + side * side * blocks_of(conv->out) * winograd_panel(conv)) *
            sizeof(word);
 }
 
-/* u = G g G^T. */
-static void transform_weights(const double g[9], double u[POINTS])
+/* u = G g G^T, of side x side. */
+static void transform_weights(enum form form, size_t side, const double g[9],
+                              double u[MOST_PATCH * MOST_PATCH])
 {
-#if WINOGRAD_STEP == 4
-    static const double G[PATCH][3] = {{1.0 / 4, 0, 0},
-                                       {-1.0 / 6, -1.0 / 6, -1.0 / 6},
-                                       {-1.0 / 6, 1.0 / 6, -1.0 / 6},
-                                       {1.0 / 24, 1.0 / 12, 1.0 / 6},
-                                       {1.0 / 24, -1.0 / 12, 1.0 / 6},
-                                       {0, 0, 1}};
-#else
-    static const double G[PATCH][3] = {
-        {1, 0, 0}, {1.0 / 2, 1.0 / 2, 1.0 / 2}, {1.0 / 2, -1.0 / 2, 1.0 / 2}, {0, 0, 1}};
-#endif
-    double half[PATCH][3];
-    for (size_t i = 0; i < PATCH; i++)
+    static const double of_form[][MOST_PATCH][3] = {
+        [FORM_4X4] = {{1.0 / 4, 0, 0},
+                      {-1.0 / 6, -1.0 / 6, -1.0 / 6},
+                      {-1.0 / 6, 1.0 / 6, -1.0 / 6},
+                      {1.0 / 24, 1.0 / 12, 1.0 / 6},
+                      {1.0 / 24, -1.0 / 12, 1.0 / 6},
+                      {0, 0, 1}},
+        [FORM_2X2] = {{1, 0, 0},
+                      {1.0 / 2, 1.0 / 2, 1.0 / 2},
+                      {1.0 / 2, -1.0 / 2, 1.0 / 2},
+                      {0, 0, 1}},
+        [FORM_STRIDED] = {{1, 0, 0}, {1, 0, 1}, {0, 0, 1}, {0, 1, 0}},
+    };
+    const double(*G)[3] = of_form[form];
+    double half[MOST_PATCH][3];
+    for (size_t i = 0; i < side; i++)
         for (size_t x = 0; x < 3; x++)
             half[i][x] = G[i][0] * g[x] + G[i][1] * g[3 + x] + G[i][2] * g[6 + x];
-    for (size_t i = 0; i < PATCH; i++)
-        for (size_t j = 0; j < PATCH; j++)
-            u[i * PATCH + j] = half[i][0] * G[j][0] + half[i][1] * G[j][1] + half[i][2] * G[j][2];
+    for (size_t i = 0; i < side; i++)
+        for (size_t j = 0; j < side; j++)
+            u[i * side + j] = half[i][0] * G[j][0] + half[i][1] * G[j][1] + half[i][2] * G[j][2];
 }
 
 static void winograd_pack(const struct conv *conv, const float *source, const float *bias,
                           void *packed)
 {
-    weight *weights = (weight *)((word *)packed + head_floats(conv));
+    enum form form = form_of(conv);
+    const size_t group = sizeof(word) / sizeof(point);
+    point_weight *weights = (point_weight *)((word *)packed + head_floats(conv));
+    size_t panel = winograd_panel(conv) * group, at_point = blocks_of(conv->out) * panel;
+    size_t side = weight_side(form);
     pack_head(conv, source, bias, packed);
-    size_t panel = winograd_panel(conv) * GROUP, point = blocks_of(conv->out) * panel;
     for (size_t o = 0; o < conv->out; o++)
         for (size_t i = 0; i < conv->in; i++) {
-            double g[9], u[POINTS];
+            double g[9], u[MOST_PATCH * MOST_PATCH];
             for (size_t t = 0; t < 9; t++)
-                g[t] = (double)pack_weight(conv, packed, o, *source++);
-            transform_weights(g, u);
-            weight *out =
-                weights + o / LANES * panel + (i / GROUP * LANES + o % LANES) * GROUP + i % GROUP;
-            for (size_t p = 0; p < POINTS; p++)
-                out[p * point] = winograd_weight(u[p]);
+                g[t] = (double)winograd_source(conv, packed, o, *source++);
+            transform_weights(form, side, g, u);
+            point_weight *out =
+                weights + o / LANES * panel + (i / group * LANES + o % LANES) * group + i % group;
+            for (size_t p = 0; p < side * side; p++)
+                out[p * at_point] = winograd_weight(u[p]);
         }
 }
 
 /* ---- a batch ------------------------------------------------------------------------------- */
 
-struct winograd {
-    const struct conv *conv;
-    const active *in;     /* [images][in blocks][height][width][16] */
-    unsigned char *out;   /* [images][out blocks][height][width][16], of out_bytes a pixel */
-    size_t height, width; /* of input and output alike */
-    size_t across, down;  /* patches that cover an image */
-    size_t first, rows;   /* rows of patches in the present chunk, counted over all images */
-    size_t in_blocks, out_blocks;
-    size_t wide; /* output blocks in a register tile */
-    active *v;
-    sums *m;
+struct extent {
+    size_t height, width;
 };
 
-static size_t patches_along(size_t side)
-{
-    return divide_up(side, STEP);
-}
+struct winograd {
+    const struct conv *conv;
+    enum form form;
+    const active *in;   /* [images][in blocks][height][width][16] */
+    unsigned char *out; /* [images][out blocks][height][width][16], of out_bytes a pixel */
+    struct extent in_size, out_size;
+    size_t across, down; /* patches that cover an image */
+    size_t first, rows;  /* rows of patches in the present chunk, counted over all images */
+    size_t in_blocks, out_blocks;
+    point *v;
+    sums *m;
+};
 
 /* Bytes of v and of m for so many patches. */
 static size_t v_bytes(const struct conv *conv, size_t patches)
 {
-    return POINTS * blocks_of(conv->in) * patches * WORDS * sizeof(word);
+    return form_points(form_of(conv)) * blocks_of(conv->in) * patches * LANES * sizeof(point);
 }
 
 static size_t m_bytes(const struct conv *conv, size_t patches)
 {
-    return POINTS * blocks_of(conv->out) * patches * REGISTERS * sizeof(sums);
+    return form_points(form_of(conv)) * blocks_of(conv->out) * patches * REGISTERS * sizeof(sums);
+}
+
+/* Patches that cover so many output pixels. */
+static size_t patches_along(const struct conv *conv, size_t side)
+{
+    return divide_up(side, form_step(form_of(conv)));
 }
 
 /* Rows of patches, of all images together, that a chunk takes. */
-static size_t chunk_rows(const struct conv *conv, size_t batch, size_t height, size_t width)
+static size_t chunk_rows(const struct conv *conv, size_t batch, struct extent out)
 {
-    size_t across = patches_along(width), row_bytes = v_bytes(conv, across) + m_bytes(conv, across);
-    size_t rows = WINOGRAD_CHUNK_BYTES / row_bytes, all = batch * patches_along(height);
+    size_t across = patches_along(conv, out.width), all = batch * patches_along(conv, out.height);
+    size_t rows = WINOGRAD_CHUNK_BYTES / (v_bytes(conv, across) + m_bytes(conv, across));
     return rows == 0 ? 1 : divide_up(all, divide_up(all, rows)); /* of nearly equal size */
 }
 
 static size_t winograd_scratch(const struct conv *conv, size_t batch, size_t height, size_t width)
 {
+    struct extent out = {conv_out(conv, height), conv_out(conv, width)};
     /* Of fewer images a chunk may take more rows. */
     size_t most = 0;
     for (size_t n = 1; n <= batch; n++)
-        most = max_size(most, chunk_rows(conv, n, height, width));
-    size_t patches = most * patches_along(width);
+        most = max_size(most, chunk_rows(conv, n, out));
+    size_t patches = most * patches_along(conv, out.width);
     return v_bytes(conv, patches) + m_bytes(conv, patches);
 }
 
 /* B^T applied to a column or row of a patch, in place. */
-INLINE void transform_input(patch_lanes d[PATCH])
+INLINE void transform_input(const enum form form, patch_lanes d[MOST_PATCH])
 {
-#if WINOGRAD_STEP == 4
-    patch_lanes d1 = d[1], d2 = d[2], d3 = d[3], d4 = d[4];
-    patch_lanes even = d4 - 4 * d2, odd = d3 - 4 * d1, even2 = d4 - d2, odd2 = 2 * (d3 - d1);
-    d[0] = 4 * d[0] - 5 * d2 + d4;
-    d[1] = even + odd;
-    d[2] = even - odd;
-    d[3] = even2 + odd2;
-    d[4] = even2 - odd2;
-    d[5] = 4 * d1 - 5 * d3 + d[5];
-#else
-    patch_lanes d1 = d[1], d2 = d[2];
-    d[0] = d[0] - d2;
-    d[1] = d1 + d2;
-    d[2] = d2 - d1;
-    d[3] = d1 - d[3];
-#endif
+    patch_lanes d1 = d[1], d2 = d[2], d3 = d[3];
+    if (form == FORM_4X4) {
+        patch_lanes even = d[4] - 4 * d2, odd = d3 - 4 * d1, even2 = d[4] - d2,
+                    odd2 = 2 * (d3 - d1);
+        d[0] = 4 * d[0] - 5 * d2 + d[4];
+        d[1] = even + odd;
+        d[2] = even - odd;
+        d[3] = even2 + odd2;
+        d[4] = even2 - odd2;
+        d[5] = 4 * d1 - 5 * d3 + d[5];
+    } else if (form == FORM_2X2) {
+        d[0] = d[0] - d2;
+        d[1] = d1 + d2;
+        d[2] = d2 - d1;
+        d[3] = d1 - d3;
+    } else {
+        d[0] = d[0] - d2;
+        d[1] = d2;
+        d[2] = d[4] - d2;
+        d[3] = d1;
+        d[4] = d3;
+    }
 }
 
-/* A^T applied to the products of a column or row, in place: the first STEP are the result. */
-INLINE void transform_output(sums m[PATCH])
+/* A^T applied to the products of a column or row, in place: the first `step` are the result. */
+INLINE void transform_output(const enum form form, sums m[MOST_PATCH])
 {
-#if WINOGRAD_STEP == 4
-    sums sum = m[1] + m[2], difference = m[1] - m[2];
-    sums sum2 = m[3] + m[4], difference2 = m[3] - m[4];
-    m[0] = m[0] + sum + sum2;
-    m[1] = difference + 2 * difference2;
-    m[2] = sum + 4 * sum2;
-    m[3] = difference + 8 * difference2 + m[5];
-#else
-    m[0] = m[0] + m[1] + m[2];
-    m[1] = m[1] - m[2] - m[3];
-#endif
+    if (form == FORM_4X4) {
+        sums sum = m[1] + m[2], difference = m[1] - m[2];
+        sums sum2 = m[3] + m[4], difference2 = m[3] - m[4];
+        m[0] = m[0] + sum + sum2;
+        m[1] = difference + 2 * difference2;
+        m[2] = sum + 4 * sum2;
+        m[3] = difference + 8 * difference2 + m[5];
+    } else if (form == FORM_2X2) {
+        m[0] = m[0] + m[1] + m[2];
+        m[1] = m[1] - m[2] - m[3];
+    } else {
+        m[0] = m[0] + m[1] + m[3];
+        m[1] = m[1] + m[2] + m[4];
+    }
 }
 
-/* One register's worth of channels of a patch, whose rows are `pitch` elements apart; v's points
- * are `apart` elements apart. */
-static void transform_patch(const active *in, size_t pitch, active *v, size_t apart)
+/* One register's worth of channels of a patch, whose rows are `pitch` channels apart; v's points
+ * are `apart` channels apart. */
+INLINE void transform_patch(const enum form form, const active *in, size_t pitch, point *v,
+                            size_t apart)
 {
-    patch_lanes half[PATCH][PATCH];
+    const size_t patch = form_patch(form);
+    patch_lanes half[MOST_PATCH][MOST_PATCH];
 #pragma GCC unroll 6
-    for (size_t j = 0; j < PATCH; j++) {
-        patch_lanes d[PATCH];
+    for (size_t j = 0; j < patch; j++) {
+        patch_lanes d[MOST_PATCH];
 #pragma GCC unroll 6
-        for (size_t i = 0; i < PATCH; i++)
-            d[i] = *(const patch_lanes *)(const void *)(in + i * pitch + j * LANES);
-        transform_input(d);
+        for (size_t i = 0; i < patch; i++)
+            d[i] = patch_load(in + i * pitch + j * LANES);
+        transform_input(form, d);
 #pragma GCC unroll 6
-        for (size_t i = 0; i < PATCH; i++)
+        for (size_t i = 0; i < patch; i++)
             half[i][j] = d[i];
     }
 #pragma GCC unroll 6
-    for (size_t i = 0; i < PATCH; i++) {
-        patch_lanes d[PATCH];
+    for (size_t i = 0; i < patch; i++) {
+        patch_lanes d[MOST_PATCH];
 #pragma GCC unroll 6
-        for (size_t j = 0; j < PATCH; j++)
+        for (size_t j = 0; j < patch; j++)
             d[j] = half[i][j];
-        transform_input(d);
+        transform_input(form, d);
 #pragma GCC unroll 6
-        for (size_t j = 0; j < PATCH; j++)
-            *(patch_lanes *)(void *)(v + (i * PATCH + j) * apart) = d[j];
+        for (size_t j = 0; j < patch; j++)
+            *(patch_lanes *)(void *)(v + (i * patch + j) * apart) = d[j];
     }
 }
 
-/* Copies a block of a patch that overhangs the image, whose pixel (0, 0) lies at row y - 1, column
- * x - 1: what lies outside is zero. */
+/* Copies a block of a patch that overhangs the image: what lies outside is zero. The patch's first
+ * pixel is at (y - 1, x - 1). */
 static void copy_patch(const struct winograd *w, const active *in, size_t y, size_t x,
-                       active patch[POINTS * LANES])
+                       active patch[MOST_PATCH * MOST_PATCH * LANES])
 {
-    for (size_t i = 0; i < PATCH; i++)
-        for (size_t j = 0; j < PATCH; j++, patch += LANES) {
+    size_t side = form_patch(w->form);
+    for (size_t i = 0; i < side; i++)
+        for (size_t j = 0; j < side; j++, patch += LANES) {
             size_t row = y + i - 1, column = x + j - 1; /* unsigned: -1 is far outside */
-            if (row < w->height && column < w->width)
-                memcpy(patch, in + (row * w->width + column) * LANES, LANES * sizeof *patch);
+            if (row < w->in_size.height && column < w->in_size.width)
+                memcpy(patch, in + (row * w->in_size.width + column) * LANES,
+                       LANES * sizeof *patch);
             else
                 memset(patch, 0, LANES * sizeof *patch);
         }
 }
 
-/* Item: an input block and a row of patches. */
-static void transform_input_row(void *context, size_t item)
+/* An input block and a row of patches. */
+INLINE void transform_row(const enum form form, const struct winograd *w, size_t block, size_t row)
 {
-    const struct winograd *w = context;
-    size_t block = item / w->rows, row = item % w->rows, patches = w->rows * w->across;
-    size_t image = (w->first + row) / w->down, y = (w->first + row) % w->down * STEP;
-    size_t apart = w->in_blocks * patches * LANES;
-    const active *in = w->in + (image * w->in_blocks + block) * w->height * w->width * LANES;
+    const size_t patch = form_patch(form), step = form_step(form) * w->conv->stride;
+    size_t image = (w->first + row) / w->down, y = (w->first + row) % w->down * step;
+    size_t patches = w->rows * w->across, apart = w->in_blocks * patches * LANES;
+    struct extent size = w->in_size;
+    const active *in = w->in + (image * w->in_blocks + block) * size.height * size.width * LANES;
     for (size_t i = 0; i < w->across; i++) {
-        active *v = w->v + (block * patches + row * w->across + i) * LANES;
-        active copy[POINTS * LANES];
-        const active *patch = copy;
-        size_t x = i * STEP, pitch = PATCH * LANES;
-        /* A patch begins a pixel before its output. */
-        if (y >= 1 && x >= 1 && y - 1 + PATCH <= w->height && x - 1 + PATCH <= w->width) {
-            patch = in + ((y - 1) * w->width + x - 1) * LANES;
-            pitch = w->width * LANES;
+        point *v = w->v + (block * patches + row * w->across + i) * LANES;
+        active copy[MOST_PATCH * MOST_PATCH * LANES];
+        const active *from = copy;
+        size_t x = i * step, pitch = patch * LANES;
+        if (y >= 1 && x >= 1 && y - 1 + patch <= size.height && x - 1 + patch <= size.width) {
+            from = in + ((y - 1) * size.width + x - 1) * LANES;
+            pitch = size.width * LANES;
         } else {
             copy_patch(w, in, y, x, copy);
         }
         for (size_t r = 0; r < LANES; r += PATCH_LANES)
-            transform_patch(patch + r, pitch, v + r, apart);
+            transform_patch(form, from + r, pitch, v + r, apart);
     }
+}
+
+/* Item: an input block and a row of patches. */
+static void transform_row_item(void *context, size_t item)
+{
+    const struct winograd *w = context;
+    size_t block = item / w->rows, row = item % w->rows;
+    if (WINOGRAD_4X4 && w->form == FORM_4X4)
+        transform_row(FORM_4X4, w, block, row);
+    else if (WINOGRAD_2X2 && w->form == FORM_2X2)
+        transform_row(FORM_2X2, w, block, row);
+    else if (WINOGRAD_STRIDED)
+        transform_row(FORM_STRIDED, w, block, row);
 }
 
 /* Item: a point and a group of output blocks; all patches of the chunk. */
-static void multiply(void *context, size_t item)
+static void multiply_item(void *context, size_t item)
 {
-    static const float no_bias[4 * LANES];
     const struct winograd *w = context;
-    size_t groups = divide_up(w->out_blocks, w->wide), patches = w->rows * w->across;
-    size_t point = item / groups, b = item % groups * w->wide;
-    size_t end = min_size(b + w->wide, w->out_blocks), panel = winograd_panel(w->conv);
-    while (b < end) {
-        size_t width = tile_width(w->wide, end - b), most;
-        void (*const *run)(const struct tile *) = tiles_for(width, 0, &most);
-        struct tile tile = {.in = w->v + point * w->in_blocks * patches * LANES,
-                            .in_block = patches * LANES,
-                            .blocks = w->in_blocks,
-                            .kernel = 1,
-                            .row_words = WORDS,
-                            .weights =
-                                packed_weights(w->conv) + (point * w->out_blocks + b) * panel,
-                            .panel = panel,
-                            .bias = no_bias,
-                            .suspends = true,
-                            .kept = w->m + (point * w->out_blocks + b) * patches * REGISTERS,
-                            .kept_pixel = REGISTERS,
-                            .kept_block = patches * REGISTERS};
-        aim_ahead(&tile, tile.weights + width * panel, WORDS, divide_up(patches, most));
-        run_row(&tile, run, most, patches, LANES);
-        b += width;
-    }
+    size_t groups = divide_up(w->out_blocks, MULTIPLY_BLOCKS), patches = w->rows * w->across;
+    size_t at = item / groups, b = item % groups * MULTIPLY_BLOCKS, patch = form_patch(w->form);
+    size_t weights_at = weight_index(w->form, at / patch) * weight_side(w->form) +
+                        weight_index(w->form, at % patch);
+    winograd_multiply(w->v + at * w->in_blocks * patches * LANES, w->in_blocks, patches,
+                      packed_weights(w->conv) +
+                          (weights_at * w->out_blocks + b) * winograd_panel(w->conv),
+                      min_size(MULTIPLY_BLOCKS, w->out_blocks - b),
+                      w->m + (at * w->out_blocks + b) * patches * REGISTERS);
 }
 
 /* One register's worth of channels of one patch, from channel `first` of a block on, back to
- * pixels: m's points are `apart` registers apart, `out` is the block's first pixel. */
-static void restore_patch(const struct winograd *w, const sums *m, size_t apart, const float *bias,
-                          size_t y, size_t x, size_t first, unsigned char *out)
+ * pixels: m's points are `apart` registers apart, `out` is the patch's first pixel, of which so
+ * many rows and columns lie within the image. */
+INLINE void restore_patch(const enum form form, const struct winograd *w, const sums *m,
+                          size_t apart, const float *bias, struct extent within, size_t first,
+                          unsigned char *out)
 {
-    sums half[STEP][PATCH];
-    size_t head = w->out_blocks * LANES, step = out_bytes(w->conv);
-    size_t rows = min_size(STEP, w->height - y), columns = min_size(STEP, w->width - x);
+    const size_t patch = form_patch(form), step = form_step(form);
+    size_t head = w->out_blocks * LANES, pixel = out_bytes(w->conv);
+    sums half[MOST_STEP][MOST_PATCH];
 #pragma GCC unroll 6
-    for (size_t j = 0; j < PATCH; j++) {
-        sums c[PATCH];
+    for (size_t j = 0; j < patch; j++) {
+        sums c[MOST_PATCH];
 #pragma GCC unroll 6
-        for (size_t i = 0; i < PATCH; i++)
-            c[i] = m[(i * PATCH + j) * apart];
-        transform_output(c);
+        for (size_t i = 0; i < patch; i++)
+            c[i] = m[(i * patch + j) * apart];
+        transform_output(form, c);
 #pragma GCC unroll 4
-        for (size_t i = 0; i < STEP; i++)
+        for (size_t i = 0; i < step; i++)
             half[i][j] = c[i];
     }
-    out += (y * w->width + x) * step;
-    for (size_t i = 0; i < rows; i++, out += w->width * step) {
-        sums c[PATCH];
+    for (size_t i = 0; i < within.height; i++, out += w->out_size.width * pixel) {
+        sums c[MOST_PATCH];
 #pragma GCC unroll 6
-        for (size_t j = 0; j < PATCH; j++)
+        for (size_t j = 0; j < patch; j++)
             c[j] = half[i][j];
-        transform_output(c);
+        transform_output(form, c);
 #pragma GCC unroll 4
-        for (size_t j = 0; j < STEP; j++)
-            if (j < columns)
-                winograd_end(c[j], bias, head, w->conv->relu, out + j * step, first);
+        for (size_t j = 0; j < step; j++)
+            if (j < within.width)
+                winograd_end(c[j], bias, head, w->conv->relu, out + j * pixel, first);
+    }
+}
+
+/* An output block and a row of patches. */
+INLINE void restore_row(const enum form form, const struct winograd *w, size_t block, size_t row)
+{
+    const size_t step = form_step(form);
+    size_t patches = w->rows * w->across, apart = w->out_blocks * patches * REGISTERS;
+    size_t image = (w->first + row) / w->down, y = (w->first + row) % w->down * step;
+    struct extent size = w->out_size, within = {min_size(step, size.height - y), step};
+    unsigned char *out =
+        w->out +
+        (((image * w->out_blocks + block) * size.height + y) * size.width) * out_bytes(w->conv);
+    for (size_t i = 0; i < w->across; i++, out += step * out_bytes(w->conv)) {
+        const sums *m = w->m + (block * patches + row * w->across + i) * REGISTERS;
+        within.width = min_size(step, size.width - i * step);
+        for (size_t r = 0; r < REGISTERS; r++)
+            restore_patch(form, w, m + r, apart,
+                          packed_bias(w->conv) + block * LANES + r * SIMD_FLOATS, within,
+                          r * SIMD_FLOATS, out);
     }
 }
 
 /* Item: an output block and a row of patches. */
-static void restore_row(void *context, size_t item)
+static void restore_row_item(void *context, size_t item)
 {
     const struct winograd *w = context;
-    size_t block = item / w->rows, row = item % w->rows, patches = w->rows * w->across;
-    size_t image = (w->first + row) / w->down, y = (w->first + row) % w->down * STEP;
-    unsigned char *out =
-        w->out + (image * w->out_blocks + block) * w->height * w->width * out_bytes(w->conv);
-    for (size_t i = 0; i < w->across; i++) {
-        const sums *m = w->m + (block * patches + row * w->across + i) * REGISTERS;
-        for (size_t r = 0; r < REGISTERS; r++)
-            restore_patch(w, m + r, w->out_blocks * patches * REGISTERS,
-                          packed_bias(w->conv) + block * LANES + r * SIMD_FLOATS, y, i * STEP,
-                          r * SIMD_FLOATS, out);
-    }
+    size_t block = item / w->rows, row = item % w->rows;
+    if (WINOGRAD_4X4 && w->form == FORM_4X4)
+        restore_row(FORM_4X4, w, block, row);
+    else if (WINOGRAD_2X2 && w->form == FORM_2X2)
+        restore_row(FORM_2X2, w, block, row);
+    else if (WINOGRAD_STRIDED)
+        restore_row(FORM_STRIDED, w, block, row);
 }
 
 static void conv_winograd(const struct conv *conv, size_t batch, size_t height, size_t width,
                           const void *in, void *scratch, void *out, struct team *team)
 {
     struct winograd w = {.conv = conv,
+                         .form = form_of(conv),
                          .in = in,
                          .out = out,
-                         .height = height,
-                         .width = width,
-                         .across = patches_along(width),
-                         .down = patches_along(height),
+                         .in_size = {height, width},
+                         .out_size = {conv_out(conv, height), conv_out(conv, width)},
                          .in_blocks = blocks_of(conv->in),
                          .out_blocks = blocks_of(conv->out),
                          .v = scratch};
-    size_t rows = chunk_rows(conv, batch, height, width), all = batch * w.down;
+    w.across = patches_along(conv, w.out_size.width);
+    w.down = patches_along(conv, w.out_size.height);
+    size_t rows = chunk_rows(conv, batch, w.out_size), all = batch * w.down;
+    size_t products = form_points(w.form) * divide_up(w.out_blocks, MULTIPLY_BLOCKS);
     w.m = (sums *)(void *)((unsigned char *)scratch + v_bytes(conv, rows * w.across));
-    w.wide = widest(conv, rows * w.across);
-    size_t groups = divide_up(w.out_blocks, w.wide);
     for (w.first = 0; w.first < all; w.first += rows) {
         w.rows = min_size(rows, all - w.first);
-        pool_for(team, w.in_blocks * w.rows, transform_input_row, &w);
-        pool_for(team, POINTS * groups, multiply, &w);
-        pool_for(team, w.out_blocks * w.rows, restore_row, &w);
+        pool_for(team, w.in_blocks * w.rows, transform_row_item, &w);
+        pool_for(team, products, multiply_item, &w);
+        pool_for(team, w.out_blocks * w.rows, restore_row_item, &w);
     }
 }
 
@@ -371,22 +456,22 @@ static void conv_winograd(const struct conv *conv, size_t batch, size_t height, 
 
 static size_t form_packed_bytes(const struct conv *conv)
 {
-    return is_winograd(conv) ? winograd_packed_bytes(conv) : direct_packed_bytes(conv);
+    return (form_of(conv) ? winograd_packed_bytes : direct_packed_bytes)(conv);
 }
 
 static void form_pack(const struct conv *conv, const float *source, const float *bias, void *packed)
 {
-    (is_winograd(conv) ? winograd_pack : direct_pack)(conv, source, bias, packed);
+    (form_of(conv) ? winograd_pack : direct_pack)(conv, source, bias, packed);
 }
 
 static size_t form_scratch(const struct conv *conv, size_t batch, size_t height, size_t width)
 {
-    return (is_winograd(conv) ? winograd_scratch : direct_scratch)(conv, batch, height, width);
+    return (form_of(conv) ? winograd_scratch : direct_scratch)(conv, batch, height, width);
 }
 
 static void form_conv(const struct conv *conv, size_t batch, size_t height, size_t width,
                       const void *in, void *scratch, void *out, struct team *team)
 {
-    (is_winograd(conv) ? conv_winograd : conv_direct)(conv, batch, height, width, in, scratch, out,
-                                                      team);
+    (form_of(conv) ? conv_winograd : conv_direct)(conv, batch, height, width, in, scratch, out,
+                                                  team);
 }
