@@ -222,6 +222,8 @@ INLINE word read_word(const active *from)
     return *(const any_word *)(const void *)from;
 }
 
+#define PIXELS_A_LINE (64 / (LANES * sizeof(active))) /* of the cache, at most */
+
 /* R pixels x J blocks; neighbouring output pixels read S channels apart. */
 INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, const size_t S)
 {
@@ -242,7 +244,8 @@ INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, cons
             const active *next = t->in + (b + 1 < t->blocks ? (b + 1) * t->in_block : R * S);
 #pragma GCC unroll 14
             for (size_t p = 0; p < R; p++)
-                __builtin_prefetch(next + p * S);
+                if (p % PIXELS_A_LINE == 0 || p == R - 1)
+                    __builtin_prefetch(next + p * S);
             for (size_t l = b * t->ahead_lines; l < (b + 1) * t->ahead_lines; l++)
 #pragma GCC unroll 4
                 for (size_t j = 0; j < J; j++)
@@ -490,8 +493,10 @@ struct job {
     size_t kind;          /* of input, for the tables of tiles */
 };
 
-/* Bytes of weights that stay in a first-level cache beside the input that passes by. */
-#define NEAR_BYTES ((size_t)16 << 10)
+/* Bytes of weights that stay in a first-level cache beside the input that passes by. Wide registers
+ * take so long for a word of weights that those may come from the second level each time, which
+ * costs less than to keep sums. */
+#define NEAR_BYTES ((size_t)(SIMD_FLOATS < 16 ? 16 : 1024) << 10)
 /* Bytes of input that stay in a second-level cache beside weights and output. */
 #define CHUNK_BYTES ((size_t)192 << 10)
 /* Most output pixels whose sums are kept between two groups of input blocks. */

@@ -71,7 +71,9 @@ static size_t form_points(enum form form)
     return form_patch(form) * form_patch(form);
 }
 
-/* Bytes of v and m of a chunk that together still fit a core's second-level cache. */
+/* Bytes of v and m of a chunk that together still fit a core's second-level cache. Where there are
+ * more weights than that, it costs less to have v and m leave it than to read the weights again for
+ * the next chunk. */
 #define WINOGRAD_CHUNK_BYTES ((size_t)1280 << 10)
 
 #define PATCH_LANES (sizeof(patch_lanes) / sizeof(point))
@@ -199,7 +201,8 @@ static size_t patches_along(const struct conv *conv, size_t side)
 static size_t chunk_rows(const struct conv *conv, size_t batch, struct extent out)
 {
     size_t across = patches_along(conv, out.width), all = batch * patches_along(conv, out.height);
-    size_t rows = WINOGRAD_CHUNK_BYTES / (v_bytes(conv, across) + m_bytes(conv, across));
+    size_t bytes = max_size(WINOGRAD_CHUNK_BYTES, winograd_packed_bytes(conv) / 2);
+    size_t rows = bytes / (v_bytes(conv, across) + m_bytes(conv, across));
     return rows == 0 ? 1 : divide_up(all, divide_up(all, rows)); /* of nearly equal size */
 }
 
