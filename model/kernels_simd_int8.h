@@ -158,7 +158,7 @@ INLINE active photo_active(float value, float inverse)
 #if GROUP == 2
 #define WINOGRAD_4X4      0
 #define WINOGRAD_2X2      512
-#define WINOGRAD_STRIDED  256
+#define WINOGRAD_STRIDED  512
 #define winograd_multiply multiply_pixels
 #define winograd_source   pack_weight
 typedef active point;
