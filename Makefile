@@ -101,8 +101,9 @@ $(O)/model/kernels_%.o: CFLAGS_LOOPS = -falign-functions=64 -falign-loops=64
 # On other architectures than their own these files are empty.
 ifneq ($(X86),)
 $(O)/model/kernels_avx512.o: CFLAGS_ISA = -mavx512f -mfma -ffp-contract=fast
-$(O)/model/kernels_avx512_bf16.o: CFLAGS_ISA = -mavx512f -mavx512bf16 -mfma -ffp-contract=fast
-$(O)/model/kernels_avx512_int8.o: CFLAGS_ISA = -mavx512f -mavx512vnni -mfma -ffp-contract=fast
+$(O)/model/kernels_avx512_bf16.o: CFLAGS_ISA = -mavx512bw -mavx512bf16 -mfma -ffp-contract=fast
+$(O)/model/kernels_avx512_int8.o: CFLAGS_ISA = -mavx512bw -mavx512vnni -mavx512bf16 -mfma -ffp-contract=fast
+$(O)/model/kernels_avx512vnni_int8.o: CFLAGS_ISA = -mavx512bw -mavx512vnni -mfma -ffp-contract=fast
 $(O)/model/kernels_avxvnni_int8.o: CFLAGS_ISA = -mavx2 -mavxvnni -mfma -ffp-contract=fast
 $(O)/model/kernels_avx2.o $(O)/model/kernels_avx2_bf16.o $(O)/model/kernels_avx2_int8.o: \
     CFLAGS_ISA = -mavx2 -mfma -ffp-contract=fast

@@ -1,6 +1,7 @@
 /* kernels_avx2.c - AVX2 and FMA: 16 registers of 8 floats, a block of channels is two; tiles of
  * up to 12 sums. */
 #if defined(__x86_64__)
+#include "kernels_avx2.h"
 #define SIMD_NAME      "avx2"
 #define SIMD_SYMBOL    kernels_avx2
 #define SIMD_SUPPORTED (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))

@@ -1,6 +1,7 @@
 /* kernels_avx2_bf16.c - bf16 without instructions for it: halves widened to fp32, as in fp32 but
  * for half of the memory. */
 #if defined(__x86_64__)
+#include "kernels_avx2.h"
 #define SIMD_NAME      "avx2"
 #define SIMD_SYMBOL    kernels_avx2_bf16
 #define SIMD_VECTORS   kernels_avx2

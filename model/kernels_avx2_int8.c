@@ -1,7 +1,7 @@
 /* kernels_avx2_int8.c - int8 on AVX2 alone, in 16 bits: vpmaddwd adds pairs of products without
  * saturating (vpmaddubsw on bytes would), and does as many in a cycle. */
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include "kernels_avx2.h"
 #define SIMD_NAME      "avx2"
 #define SIMD_SYMBOL    kernels_avx2_int8
 #define SIMD_VECTORS   kernels_avx2

@@ -1,5 +1,6 @@
 /* kernels_avx512.c - AVX-512F: 32 registers of 16 floats; tiles of up to 28 sums. */
 #if defined(__x86_64__)
+#include "kernels_avx512.h"
 #define SIMD_NAME      "avx512"
 #define SIMD_SYMBOL    kernels_avx512
 #define SIMD_SUPPORTED (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("fma"))

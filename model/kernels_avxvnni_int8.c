@@ -1,6 +1,6 @@
 /* kernels_avxvnni_int8.c - the CPUs with AVX-VNNI but without AVX-512: vpdpbusd on 8 lanes. */
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include "kernels_avx2.h"
 #define SIMD_NAME      "avxvnni"
 #define SIMD_SYMBOL    kernels_avxvnni_int8
 #define SIMD_VECTORS   kernels_avx2

@@ -13,7 +13,9 @@
  * (SIMD_SIGNED), activations are taken less 128, and sums begin with what that takes off them, 128
  * times the weights of an output. Where the CPU cannot do that, the same
  * values lie in 16 bits each, a word holds channels 2i and 2i+1, and SIMD_INT16_DOT multiplies them
- * by two weights, or plain vector code does. SIMD_VECTORS names the fp32 backend for the vectors.
+ * by two weights, or plain vector code does. SIMD_BYTES(value), where the CPU can, makes bytes of a
+ * vec of at least 0: rounded to nearest even, saturated. SIMD_VECTORS names the fp32 backend for
+ * the vectors.
  */
 #include "kernels_vector.h"
 #include <math.h>
@@ -41,6 +43,9 @@ static const active photo_zero = PHOTO_ZERO;
 typedef bf16 linear;
 typedef active active_lanes
     __attribute__((vector_size(SIMD_FLOATS * sizeof(active)), aligned(1), may_alias));
+/* As they are stored: words alias less than bytes, see bf16_vec. */
+typedef uint32_t stored_lanes
+    __attribute__((vector_size(SIMD_FLOATS * sizeof(active)), aligned(1)));
 typedef ivec sums;
 typedef ivec weights_register;
 
@@ -77,14 +82,30 @@ INLINE sums sums_add(sums sum, word value, weights_register w)
 #endif
 }
 
+/* Values of at least 0 rounded to 0..255: at 2^23 a float's last bit is worth one. */
+INLINE ivec rounded(vec value)
+{
+    const vec most = (vec){0} + 255;
+#ifdef SIMD_MIN
+    value = SIMD_MIN(value, most);
+#else
+    ivec above = value > most;
+    value = (vec)(((ivec)value & ~above) | ((ivec)most & above));
+#endif
+    return (ivec)(value + 0x1p23F) & 255;
+}
+
 /* Stores values of at least 0, in units of the activations. */
 INLINE void active_store(active *to, vec value)
 {
-    const vec most = (vec){0} + 255;
-    ivec above = value > most;
-    value = (vec)(((ivec)value & ~above) | ((ivec)most & above));
-    *(active_lanes *)(void *)to =
-        __builtin_convertvector(__builtin_convertvector(value + 0.5F, ivec), active_lanes);
+#if GROUP == 2
+    *(stored_lanes *)(void *)to = (stored_lanes)narrow((uvec)rounded(value));
+#elif defined(SIMD_BYTES)
+    *(stored_lanes *)(void *)to = (stored_lanes)SIMD_BYTES(value);
+#else
+    active_lanes bytes = __builtin_convertvector(rounded(value), active_lanes);
+    *(stored_lanes *)(void *)to = (stored_lanes)bytes;
+#endif
 }
 
 /* Stores a register of a pixel's block at `out`, whose first channel is `first`. */

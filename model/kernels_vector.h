@@ -1,5 +1,12 @@
 /* kernels_vector.h - registers and lanes, for the SIMD backends of all precisions; see
- * kernels_simd.h for what SIMD_... is. */
+ * kernels_simd.h for what SIMD_... is.
+ *
+ * Beside those a backend may define, where its CPU has an instruction and GCC does not find it,
+ *   SIMD_MAX(a, b), SIMD_MIN(a, b)   the larger and the smaller, lane by lane; b beside a NaN
+ *   SIMD_BF16_LOAD(from)             a vec from bf16
+ *   SIMD_BF16(value)                 a vec rounded to bf16_vec
+ *   SIMD_NARROW(lanes)               a uvec of values of 16 bits as those
+ */
 #include "kernels.h"
 #include <stdint.h>
 #include <string.h>
@@ -57,14 +64,18 @@ static size_t blocks_of(size_t channels)
 INLINE vec positive(vec value)
 {
     const vec zero = {0};
+#ifdef SIMD_MAX
+    return SIMD_MAX(value, zero);
+#else
     return (vec)((ivec)value & (value > zero));
+#endif
 }
 
 /* ---- bf16: the upper half of an fp32, rounded to nearest even ------------------------------- */
 
 typedef uint16_t bf16;
-typedef bf16 bf16_vec
-    __attribute__((vector_size(SIMD_FLOATS * sizeof(bf16)), aligned(2), may_alias));
+/* Not may_alias, or whoever stores it would have to read everything else from memory again. */
+typedef bf16 bf16_vec __attribute__((vector_size(SIMD_FLOATS * sizeof(bf16)), aligned(2)));
 
 INLINE bf16 bf16_from_float(float value)
 {
@@ -76,17 +87,36 @@ INLINE bf16 bf16_from_float(float value)
 /* A register's values from bf16. */
 INLINE vec bf16_load(const bf16 *from)
 {
+#ifdef SIMD_BF16_LOAD
+    return SIMD_BF16_LOAD(from);
+#else
     return (vec)(__builtin_convertvector(*(const bf16_vec *)from, uvec) << 16);
+#endif
+}
+
+/* Lanes of at most 0xffff as 16 bits each. */
+INLINE bf16_vec narrow(uvec lanes)
+{
+#ifdef SIMD_NARROW
+    return SIMD_NARROW(lanes);
+#else
+    return __builtin_convertvector(lanes, bf16_vec);
+#endif
+}
+
+/* The bf16 of each lane in its upper half; of the lower half no more is to be expected. */
+INLINE uvec bf16_round(vec value)
+{
+    uvec bits = (uvec)value;
+    return bits + 0x7fff + (bits >> 16 & 1);
 }
 
 /* Stores a register's values as bf16. */
 INLINE void bf16_store(void *out, vec value)
 {
-#ifdef SIMD_BF16_STORE
-    SIMD_BF16_STORE(out, value);
+#if defined(SIMD_BF16)
+    *(bf16_vec *)out = SIMD_BF16(value);
 #else
-    uvec bits = (uvec)value;
-    bits = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    *(bf16_vec *)out = __builtin_convertvector(bits, bf16_vec);
+    *(bf16_vec *)out = narrow(bf16_round(value) >> 16);
 #endif
 }

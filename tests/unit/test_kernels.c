@@ -338,6 +338,21 @@ static void check_scale_add_relu(const struct kernels *kernels, const float *val
     free(next);
 }
 
+/* Every int8 backend rounds what lies in the middle to even, and keeps to 0..255. */
+static void check_rounding(const struct kernels *kernels)
+{
+    static const float values[C] = {-1e30F, -1,    0,      0.25F,  0.5F, 0.75F, 1.5F, 2.5F,
+                                    3.5F,   64.5F, 126.5F, 127.5F, 254,  256,   1e5F, 1e30F};
+    static const unsigned expected[C] = {0, 0,  0,   0,   0,   1,   2,   2,
+                                         4, 64, 126, 128, 254, 255, 255, 255};
+    uint16_t in[C], zero[C] = {0}, sum[C], next[C];
+    for (size_t c = 0; c < C; c++)
+        in[c] = bf16_bits(values[c]);
+    kernels->scale_add_relu(1, C, 1, in, NULL, zero, sum, next, 1);
+    for (size_t c = 0; c < C; c++)
+        assert_int_equal(quantised(kernels, next, c), expected[c]);
+}
+
 /* The operations between convolutions, on planes of a block of channels. */
 static void test_pointwise(void **state)
 {
@@ -363,6 +378,8 @@ static void test_pointwise(void **state)
             values[i] = fabsf(values[i]);
         void *active = held(kernels, true, values);
         check_max_pool(kernels, values, active);
+        if (kernels->precision == PRECISION_INT8)
+            check_rounding(kernels);
         free(active);
         free(in);
         free(shortcut);
