@@ -63,13 +63,18 @@ static void average_pool(size_t planes, size_t c, size_t area, const void *input
     for (size_t i = 0; i < planes; i++, in += area * LANES, out += LANES) {
         vec total[REGISTERS] = {0};
         for (size_t p0 = 0; p0 < area; p0 += RUN) {
-            vec sum[REGISTERS] = {0};
-            size_t end = min_size(p0 + RUN, area);
-            for (size_t p = p0; p < end; p++)
-                for (size_t r = 0; r < REGISTERS; r++)
-                    sum[r] += linear_load(in + p * LANES + r * SIMD_FLOATS);
-            for (size_t r = 0; r < REGISTERS; r++)
-                total[r] += sum[r];
+            vec even[REGISTERS] = {0}, odd[REGISTERS] = {0}; /* so that two additions overlap */
+            size_t p = p0, end = min_size(p0 + RUN, area);
+            for (; p + 1 < end; p += 2)
+                for (size_t r = 0; r < REGISTERS; r++) {
+                    even[r] += linear_load(in + p * LANES + r * SIMD_FLOATS);
+                    odd[r] += linear_load(in + (p + 1) * LANES + r * SIMD_FLOATS);
+                }
+            for (size_t r = 0; r < REGISTERS; r++) {
+                if (p < end)
+                    even[r] += linear_load(in + p * LANES + r * SIMD_FLOATS);
+                total[r] += even[r] + odd[r];
+            }
         }
         for (size_t r = 0; r < REGISTERS; r++)
             *(vec *)(out + r * SIMD_FLOATS) = total[r] / (float)area;
