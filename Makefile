@@ -93,7 +93,7 @@ $(O)/server/%.o: server/%.c Makefile
 
 # Where a loop begins within a line of the instruction cache is worth some percent, and else left to
 # chance.
-$(O)/model/kernels_%.o: CFLAGS_LOOPS = -falign-functions=64 -falign-loops=64
+$(O)/model/kernels_%.o: CFLAGS_LOOPS = -falign-functions=64 -falign-loops=64 -fno-predictive-commoning
 
 # Backends, and the resize, are the only files with an instruction set of their own; they are chosen
 # at run time.
