@@ -47,6 +47,11 @@ static size_t divide_up(size_t a, size_t b)
     return (a + b - 1) / b;
 }
 
+static size_t min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 static size_t blocks_of(size_t channels)
 {
     return divide_up(channels, LANES);

@@ -1,0 +1,292 @@
+/* kernels_simd_tile.h - the register tile, in which all multiplications are done; included by
+ * kernels_simd.h, which says what the names are.
+ *
+ * A tile is R output pixels of a row times J blocks of 16 output channels; it runs over all input
+ * channels and taps with the sums in registers, one broadcast input word times J weight vectors at
+ * a time, and stores once, with bias and ReLU.
+ */
+#define WORDS (LANES / GROUP) /* of active input that hold a block of channels of one pixel */
+
+/* A photo's channels and stride: fixed, so that the tiles' addresses are. */
+#define PHOTO_CHANNELS 3
+#define PHOTO_STRIDE   2
+
+struct tile {
+    const active *in;    /* first output pixel's window, in the first input block */
+    size_t in_row;       /* channels from an input row to the next */
+    size_t in_block;     /* channels from an input block to the next */
+    size_t blocks;       /* input blocks */
+    size_t kernel;       /* side of the window */
+    size_t row_words;    /* of a row of the window in an input block */
+    const word *weights; /* of the first output block */
+    size_t panel;        /* words from an output block's weights to the next one's */
+    const word *ahead;   /* weights that are read next, of which a 1x1 tile prefetches */
+    size_t ahead_lines;  /* so many lines of each panel for each of its input blocks */
+    const float *bias;
+    size_t head;        /* floats from one vector before the bias to the next, see HEAD_FLOATS */
+    unsigned char *out; /* first output pixel in the first output block */
+    size_t out_pixel;   /* bytes from an output pixel to the next */
+    size_t out_block;   /* bytes from an output block to the next */
+    bool relu;
+    sums *kept;                    /* of the first output pixel and block, where the tile */
+    bool resumes, suspends;        /* begins with sums kept before, or keeps its own for later */
+    size_t kept_pixel, kept_block; /* registers from a pixel's to the next, a block's to the next */
+};
+
+/* Elements from the first register of a tile's pixel to its j-th, in an array whose blocks are
+ * `block` apart. */
+#define AT(j, block) ((j) / REGISTERS * (block) + (j) % REGISTERS * SIMD_FLOATS)
+
+/* The same among the kept sums. */
+#define KEPT(t, p, j) ((p) * (t)->kept_pixel + (j) / REGISTERS * (t)->kept_block + (j) % REGISTERS)
+
+typedef word any_word __attribute__((aligned(1), may_alias)); /* a photo's begin anywhere */
+
+INLINE word read_word(const active *from)
+{
+    return *(const any_word *)(const void *)from;
+}
+
+#define PIXELS_A_LINE (64 / (LANES * sizeof(active))) /* of the cache, at most */
+
+/* R pixels x J blocks; neighbouring output pixels read S channels apart. */
+INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, const size_t S)
+{
+    sums sum[14][4]; /* only [R][J * REGISTERS] is ever touched, and lives in registers */
+#pragma GCC unroll 14
+    for (size_t p = 0; p < R; p++)
+#pragma GCC unroll 4
+        for (size_t j = 0; j < J * REGISTERS; j++)
+            if (t->resumes)
+                sum[p][j] = t->kept[KEPT(t, p, j)];
+            else
+                sum[p][j] = sums_begin(t->bias + AT(j, LANES), t->head);
+    const word *weights = t->weights;
+    for (size_t b = 0; b < t->blocks; b++) {
+        /* The next input block, or the next tile's first, and other weights lie so far away that
+         * the CPU does not foresee them. */
+        if (t->kernel == 1 && R > 1) {
+            const active *next = t->in + (b + 1 < t->blocks ? (b + 1) * t->in_block : R * S);
+#pragma GCC unroll 14
+            for (size_t p = 0; p < R; p++)
+                if (p % PIXELS_A_LINE == 0 || p == R - 1)
+                    __builtin_prefetch(next + p * S);
+            for (size_t l = b * t->ahead_lines; l < (b + 1) * t->ahead_lines; l++)
+#pragma GCC unroll 4
+                for (size_t j = 0; j < J; j++)
+                    __builtin_prefetch(t->ahead + l * LANES + j * t->panel);
+        }
+        for (size_t ky = 0; ky < t->kernel; ky++) {
+            const active *in = t->in + b * t->in_block + ky * t->in_row;
+            for (size_t i = t->row_words; i > 0; i--, in += GROUP, weights += LANES) {
+                if (R < J * REGISTERS) { /* fewer inputs than weights stay in registers */
+                    word values[14];
+#pragma GCC unroll 14
+                    for (size_t p = 0; p < R; p++)
+                        values[p] = read_word(in + p * S);
+#pragma GCC unroll 4
+                    for (size_t j = 0; j < J * REGISTERS; j++) {
+                        weights_register w = weights_load(weights + AT(j, t->panel));
+#pragma GCC unroll 14
+                        for (size_t p = 0; p < R; p++)
+                            sum[p][j] = sums_add(sum[p][j], values[p], w);
+                    }
+                    continue;
+                }
+                weights_register w[4];
+#pragma GCC unroll 4
+                for (size_t j = 0; j < J * REGISTERS; j++)
+                    w[j] = weights_load(weights + AT(j, t->panel));
+#pragma GCC unroll 14
+                for (size_t p = 0; p < R; p++) {
+                    word value = read_word(in + p * S);
+#pragma GCC unroll 4
+                    for (size_t j = 0; j < J * REGISTERS; j++)
+                        sum[p][j] = sums_add(sum[p][j], value, w[j]);
+                }
+            }
+        }
+    }
+    if (t->suspends) {
+#pragma GCC unroll 14
+        for (size_t p = 0; p < R; p++)
+#pragma GCC unroll 4
+            for (size_t j = 0; j < J * REGISTERS; j++)
+                t->kept[KEPT(t, p, j)] = sum[p][j];
+        return;
+    }
+#pragma GCC unroll 14
+    for (size_t p = 0; p < R; p++)
+#pragma GCC unroll 4
+        for (size_t j = 0; j < J * REGISTERS; j++)
+            sums_end(sum[p][j], t->bias + AT(j, LANES), t->head, t->relu,
+                     t->out + p * t->out_pixel + j / REGISTERS * t->out_block,
+                     j % REGISTERS * SIMD_FLOATS);
+}
+
+/* As many sums as a large tile has, independent of each other, on one word and one vector of
+ * weights; the empty asm keeps the compiler from seeing that all are alike. */
+static double peak(size_t loops)
+{
+    enum { SUMS = TILE_1 * REGISTERS > 12 ? 12 : TILE_1 * REGISTERS };
+    float bias[HEAD_FLOATS * LANES] = {0};
+    word words[LANES] = {0};
+    sums start[SUMS], sum[SUMS]; /* sum stays in registers, as nothing takes its address */
+    for (size_t s = 0; s < SUMS; s++) {
+        start[s] = sums_begin(bias + (HEAD_FLOATS - 1) * LANES, LANES);
+        __asm__ volatile("" : "+m"(start[s]));
+    }
+#pragma GCC unroll 12
+    for (size_t s = 0; s < SUMS; s++)
+        sum[s] = start[s];
+    __asm__ volatile("" : : "r"(words) : "memory");
+    word value = words[0];
+    for (size_t i = 0; i < loops; i++) {
+        weights_register w = weights_load(words);
+        __asm__ volatile("" : : "r"(words) : "memory");
+#pragma GCC unroll 12
+        for (size_t s = 0; s < SUMS; s++) {
+            weights_forget(&w);
+            sum[s] = sums_add(sum[s], value, w);
+        }
+    }
+#pragma GCC unroll 12
+    for (size_t s = 0; s < SUMS; s++) {
+        start[s] = sum[s];
+        __asm__ volatile("" : : "m"(start[s])); /* each sum is wanted */
+    }
+    return (double)loops * SUMS * SIMD_FLOATS * GROUP;
+}
+
+/* The three kinds of input, blocked at stride 1 and 2 and a photo: channels from a pixel that an
+ * output reads to the next output's. */
+enum { dense_step = LANES, strided_step = 2 * LANES, photo_step = PHOTO_STRIDE * PHOTO_CHANNELS };
+
+/* One function a shape: tile_<R>x<J>_<input>, and tables of them by R. */
+#define TILE(R, J, KIND)                                                                           \
+    static void tile_##R##x##J##_##KIND(const struct tile *t)                                      \
+    {                                                                                              \
+        tile_body(t, R, J, KIND##_step);                                                           \
+    }
+#define TILES_3(J, KIND) TILE(1, J, KIND) TILE(2, J, KIND) TILE(3, J, KIND)
+#define TILES_5(J, KIND) TILES_3(J, KIND) TILE(4, J, KIND) TILE(5, J, KIND)
+#define TILES_6(J, KIND) TILES_5(J, KIND) TILE(6, J, KIND)
+#define TILES_7(J, KIND) TILES_6(J, KIND) TILE(7, J, KIND)
+#define TILES_14(J, KIND)                                                                          \
+    TILES_7(J, KIND)                                                                               \
+    TILE(8, J, KIND)                                                                               \
+    TILE(9, J, KIND)                                                                               \
+    TILE(10, J, KIND) TILE(11, J, KIND) TILE(12, J, KIND) TILE(13, J, KIND) TILE(14, J, KIND)
+#define ENTRY(R, J, KIND)  tile_##R##x##J##_##KIND,
+#define ENTRIES_3(J, KIND) ENTRY(1, J, KIND) ENTRY(2, J, KIND) ENTRY(3, J, KIND)
+#define ENTRIES_5(J, KIND) ENTRIES_3(J, KIND) ENTRY(4, J, KIND) ENTRY(5, J, KIND)
+#define ENTRIES_6(J, KIND) ENTRIES_5(J, KIND) ENTRY(6, J, KIND)
+#define ENTRIES_7(J, KIND) ENTRIES_6(J, KIND) ENTRY(7, J, KIND)
+#define ENTRIES_14(J, KIND)                                                                        \
+    ENTRIES_7(J, KIND)                                                                             \
+    ENTRY(8, J, KIND)                                                                              \
+    ENTRY(9, J, KIND)                                                                              \
+    ENTRY(10, J, KIND) ENTRY(11, J, KIND) ENTRY(12, J, KIND) ENTRY(13, J, KIND) ENTRY(14, J, KIND)
+#define DEFINE_WIDTH(J, most)                                                                      \
+    PASTE(TILES_, most)                                                                            \
+    (J, dense) PASTE(TILES_, most)(J, strided)                                                     \
+        PASTE(TILES_, most)(J, photo) static void (*const tiles_##J[3][most])(                     \
+            const struct tile *) = {{PASTE(ENTRIES_, most)(J, dense)},                             \
+                                    {PASTE(ENTRIES_, most)(J, strided)},                           \
+                                    {PASTE(ENTRIES_, most)(J, photo)}};
+
+DEFINE_WIDTH(1, TILE_1)
+#if TILE_2
+DEFINE_WIDTH(2, TILE_2)
+#endif
+#if TILE_4
+DEFINE_WIDTH(4, TILE_4)
+#endif
+
+/* The tiles of that many blocks for that kind of input, by their pixels less one. */
+static void (*const *tiles_for(size_t width, size_t kind, size_t *most))(const struct tile *)
+{
+#if TILE_4
+    if (width == 4) {
+        *most = TILE_4;
+        return tiles_4[kind];
+    }
+#endif
+#if TILE_2
+    if (width == 2) {
+        *most = TILE_2;
+        return tiles_2[kind];
+    }
+#endif
+    (void)width;
+    *most = TILE_1;
+    return tiles_1[kind];
+}
+
+/* Blocks of the next tile where `left` are left of a group of `wide`. */
+static size_t tile_width(size_t wide, size_t left)
+{
+    if (left >= wide)
+        return wide;
+    return TILE_2 && left >= 2 ? 2 : 1;
+}
+
+/* The widest tile that suits blocked input: 4 blocks for short rows, else 2, else 1. Where a block
+ * takes several registers, tiles of two are narrow. */
+static size_t widest_of(size_t columns)
+{
+    if (TILE_4 && columns <= 3 * TILE_4 && columns != TILE_2)
+        return 4;
+    return TILE_2 && REGISTERS == 1 ? 2 : 1;
+}
+
+/* Output pixels of one row, in tiles of nearly equal size. */
+static void run_row(struct tile *tile, void (*const *run)(const struct tile *), size_t most,
+                    size_t pixels, size_t in_step)
+{
+    size_t tiles = divide_up(pixels, most);
+    for (size_t left = tiles; left > 0; left--) {
+        size_t count = (pixels + left - 1) / left;
+        run[count - 1](tile);
+        tile->ahead += tile->blocks * tile->ahead_lines * LANES;
+        pixels -= count;
+        tile->in += count * in_step;
+        tile->out += count * tile->out_pixel;
+        tile->kept += tile->kept ? count * tile->kept_pixel : 0;
+    }
+}
+
+/* Has the `tiles` that 1x1 weights pass by share the prefetching of those that follow: as many, of
+ * `words` an input block. */
+static void aim_ahead(struct tile *tile, const word *weights, size_t words, size_t tiles)
+{
+    tile->ahead = weights;
+    tile->ahead_lines = divide_up(words, tiles);
+}
+
+/* Matrix multiplication by the tiles of a 1x1 convolution, without bias:
+ * m[blocks][pixels][16] = weights[blocks][in_blocks][words][16] times v[in_blocks][pixels][16]. */
+static inline void multiply_pixels(const active *v, size_t in_blocks, size_t pixels,
+                                   const word *weights, size_t blocks, sums *m)
+{
+    static const float no_bias[4 * LANES];
+    size_t panel = in_blocks * WORDS * LANES, wide = widest_of(pixels);
+    for (size_t b = 0, width, most; b < blocks; b += width) {
+        width = tile_width(wide, blocks - b);
+        void (*const *run)(const struct tile *) = tiles_for(width, 0, &most);
+        struct tile tile = {.in = v,
+                            .in_block = pixels * LANES,
+                            .blocks = in_blocks,
+                            .kernel = 1,
+                            .row_words = WORDS,
+                            .weights = weights + b * panel,
+                            .panel = panel,
+                            .bias = no_bias,
+                            .suspends = true,
+                            .kept = m + b * pixels * REGISTERS,
+                            .kept_pixel = REGISTERS,
+                            .kept_block = pixels * REGISTERS};
+        aim_ahead(&tile, tile.weights + width * panel, WORDS, divide_up(pixels, most));
+        run_row(&tile, run, most, pixels, LANES);
+    }
+}
