@@ -5,6 +5,10 @@
  * live in slots that are allocated once and used again, the most recent first, because fresh
  * pages are dear. A decoder takes its slot before it decodes: where the workers lag, decoders
  * sleep instead of piling up pixels.
+ *
+ * What a run needs is apart from the threads that wait for images to run, so that a decoder can
+ * take it, too: it runs a lone image itself, as to wake another thread would take as long as a
+ * halted processor takes to wake.
  */
 #include "batch.h"
 #include "monotonic.h"
@@ -17,13 +21,19 @@
 #include <string.h>
 
 struct worker {
-    struct batch *batch;
     struct senet_context *context;
     struct batch_image **taken; /* [max_batch] */
     float *input;               /* [max_batch][3][height][width] */
     float *logits;              /* [max_batch][classes] */
     float *excitations;         /* [max_batch][excitation_floats] */
-    uint64_t moves, seen;       /* under the batch's mutex: see batch_progressed */
+};
+
+struct thread {
+    struct batch *batch;
+    struct worker *worker; /* to bring up before all else; NULL: it decodes */
+    pthread_t id;
+    uint64_t moves, seen; /* under the batch's mutex, as is the next: see batch_progressed */
+    bool decoding;
 };
 
 struct batch {
@@ -34,15 +44,17 @@ struct batch {
     struct cache *cache; /* or NULL */
 
     pthread_mutex_t mutex; /* guards all below */
-    pthread_cond_t encoded_or_slot, ready_or_end, progress;
+    pthread_cond_t encoded_or_slot, ready_or_worker, progress;
     struct turns encoded, ready;
-    size_t limited;     /* jobs in flight that may be dropped: with a deadline, or abandoned */
-    float **free_slots; /* [free_count], a stack */
+    int64_t ready_since_ns; /* when `ready` began to fill */
+    size_t limited;         /* jobs in flight that may be dropped: with a deadline, or abandoned */
+    float **free_slots;     /* [free_count], a stack */
     size_t free_count;
-    size_t waiting; /* images in either list or being decoded */
-    size_t jobs;    /* in flight */
-    size_t warm;    /* workers that came up */
-    size_t busy;    /* workers that run a batch */
+    struct worker **idle; /* [idle_count], a stack */
+    size_t idle_count;
+    size_t decoding; /* images, at most options.decoders */
+    size_t waiting;  /* images in either list or being decoded */
+    size_t jobs;     /* in flight */
     int64_t service_ns;
     uint64_t runs;
     struct error failure; /* of a worker's start */
@@ -50,7 +62,7 @@ struct batch {
 
     float *slot_memory;
     struct worker *workers; /* [options.workers] */
-    pthread_t *threads;     /* [thread_count], decoders first */
+    struct thread *threads; /* [thread_count], as many as workers, then the decoders */
     size_t thread_count;
 };
 
@@ -147,7 +159,7 @@ static void wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_
         pthread_cond_clockwait(condition, mutex, CLOCK_MONOTONIC, &until);
 }
 
-/* ---- decoders -------------------------------------------------------------------------------- */
+/* ---- decoding -------------------------------------------------------------------------------- */
 
 /* Whether the results were kept of an earlier request. */
 static bool is_known(const struct batch *batch, struct batch_image *image)
@@ -198,42 +210,7 @@ static void decode(const struct batch *batch, struct batch_image *image)
     image->since_ns = monotonic_ns();
 }
 
-static void *decoder_main(void *argument)
-{
-    struct batch *batch = argument;
-    pthread_setname_np(pthread_self(), "senetd-decode");
-    pthread_mutex_lock(&batch->mutex);
-    for (;;) {
-        int64_t nearest_ns = sweep(batch);
-        while (!batch->stopping && (batch->encoded.count == 0 || batch->free_count == 0)) {
-            wait_until(&batch->encoded_or_slot, &batch->mutex, nearest_ns);
-            nearest_ns = sweep(batch);
-        }
-        if (batch->stopping)
-            break;
-        struct batch_image *image = turns_pop(&batch->encoded);
-        image->input = batch->free_slots[--batch->free_count];
-        pthread_mutex_unlock(&batch->mutex);
-        decode(batch, image);
-        pthread_mutex_lock(&batch->mutex);
-        if (image->error.code == ERROR_NONE && image->cache != CACHE_HIT) {
-            turns_push(&batch->ready, &image->job->ready, image);
-            pthread_mutex_unlock(&batch->mutex); /* or who is woken waits for it */
-            pthread_cond_signal(&batch->ready_or_end);
-            pthread_mutex_lock(&batch->mutex);
-            continue;
-        }
-        batch->free_slots[batch->free_count++] = image->input;
-        batch->waiting--;
-        pthread_mutex_unlock(&batch->mutex);
-        finish(batch, image);
-        pthread_mutex_lock(&batch->mutex);
-    }
-    pthread_mutex_unlock(&batch->mutex);
-    return NULL;
-}
-
-/* ---- workers --------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 static void free_slots(struct batch *batch, struct batch_image **images, size_t count)
 {
@@ -246,9 +223,8 @@ static void free_slots(struct batch *batch, struct batch_image **images, size_t 
 }
 
 /* Runs the network on the images taken and fills their results. Returns the run's time. */
-static int64_t run(struct worker *worker, size_t count)
+static int64_t run(struct batch *batch, struct worker *worker, size_t count)
 {
-    struct batch *batch = worker->batch;
     struct batch_image **taken = worker->taken;
     size_t classes = batch->info->classes, gates = batch->info->excitation_floats;
     const float *input = taken[0]->input;
@@ -292,11 +268,10 @@ enum error_code batch_check_logits(const float *logits, size_t count, struct err
     return ERROR_NONE;
 }
 
-/* Allocates the worker's own memory, in its own thread so that it is local to it, and runs once so
- * that the first request finds everything touched. */
-static enum error_code warm_up(struct worker *worker, struct error *err)
+/* Allocates the worker's memory, and runs once so that the first request finds everything
+ * touched. */
+static enum error_code warm_up(struct batch *batch, struct worker *worker, struct error *err)
 {
-    struct batch *batch = worker->batch;
     const struct senet_info *info = batch->info;
     size_t most = batch->options.max_batch;
     worker->taken = calloc(most, sizeof *worker->taken);
@@ -314,31 +289,31 @@ static enum error_code warm_up(struct worker *worker, struct error *err)
     TRY(batch_check_logits(worker->logits, info->classes, err));
     pthread_mutex_lock(&batch->mutex);
     batch->service_ns = spent;
-    batch->warm++;
+    batch->idle[batch->idle_count++] = worker;
     pthread_cond_broadcast(&batch->progress);
     pthread_mutex_unlock(&batch->mutex);
     return ERROR_NONE;
 }
 
-/* Takes what is ready, up to max_batch; 0 at the end. Called and left with the mutex held. */
-static size_t take(struct worker *worker)
+/* Whether a run may begin; if only the delay is in its way, until_ns is no later than its end. */
+static bool may_run(const struct batch *batch, int64_t *until_ns)
 {
-    struct batch *batch = worker->batch;
-    worker->moves++;
-    int64_t delay_end = 0;
-    for (;; worker->moves++) {
-        sweep(batch);
-        size_t ready = batch->ready.count;
-        if (batch->stopping || ready >= batch->options.max_batch)
-            break;
-        if (ready > 0 && delay_end == 0)
-            delay_end = monotonic_ns() + batch->options.batch_delay_ns;
-        if (ready > 0 && monotonic_ns() >= delay_end)
-            break;
-        wait_until(&batch->ready_or_end, &batch->mutex, ready > 0 ? delay_end : INT64_MAX);
-    }
-    if (batch->stopping)
-        return 0;
+    const struct batch_options *options = &batch->options;
+    if (batch->idle_count == 0 || batch->ready.count == 0)
+        return false;
+    if (options->batch_delay_ns == 0 || batch->ready.count >= options->max_batch)
+        return true;
+    int64_t end_ns = batch->ready_since_ns + options->batch_delay_ns;
+    if (end_ns <= monotonic_ns())
+        return true;
+    if (end_ns < *until_ns)
+        *until_ns = end_ns;
+    return false;
+}
+
+/* Takes what is ready, up to max_batch. The mutex is held. */
+static size_t take(struct batch *batch, struct worker *worker)
+{
     size_t count = 0;
     batch->runs++;
     while (count < batch->options.max_batch && batch->ready.count > 0) {
@@ -349,16 +324,101 @@ static size_t take(struct worker *worker)
         worker->taken[count++]->run = batch->runs;
     }
     batch->waiting -= count;
+    batch->ready_since_ns = monotonic_ns(); /* of those left behind */
     return count;
 }
 
-static void *worker_main(void *argument)
+/* Called and left with the mutex held. */
+static void run_some(struct batch *batch)
 {
-    struct worker *worker = argument;
-    struct batch *batch = worker->batch;
+    struct worker *worker = batch->idle[--batch->idle_count];
+    size_t count = take(batch, worker);
+    pthread_mutex_unlock(&batch->mutex);
+    int64_t spent = run(batch, worker, count);
+    for (size_t i = 0; i < count; i++)
+        finish(batch, worker->taken[i]);
+    pthread_mutex_lock(&batch->mutex);
+    batch->idle[batch->idle_count++] = worker;
+    batch->service_ns += (spent / (int64_t)count - batch->service_ns) / 8;
+}
+
+static void run_until_end(struct batch *batch, uint64_t *moves)
+{
+    for (;; ++*moves) {
+        int64_t until_ns = INT64_MAX;
+        sweep(batch);
+        if (batch->stopping)
+            return;
+        if (may_run(batch, &until_ns))
+            run_some(batch);
+        else
+            wait_until(&batch->ready_or_worker, &batch->mutex, until_ns);
+    }
+}
+
+/* ---- threads --------------------------------------------------------------------------------- */
+
+/* Nothing else is to be done, and there are other decoders for what may come. */
+static bool is_lone(const struct batch *batch)
+{
+    return batch->jobs == 1 && batch->encoded.count == 0 && batch->decoding == 0 &&
+           batch->options.decoders > 1;
+}
+
+/* Called and left with the mutex held. */
+static void decode_one(struct batch *batch)
+{
+    struct batch_image *image = turns_pop(&batch->encoded);
+    image->input = batch->free_slots[--batch->free_count];
+    batch->decoding++;
+    pthread_mutex_unlock(&batch->mutex);
+    decode(batch, image);
+    pthread_mutex_lock(&batch->mutex);
+    batch->decoding--;
+    if (image->error.code == ERROR_NONE && image->cache != CACHE_HIT) {
+        if (batch->ready.count == 0)
+            batch->ready_since_ns = image->since_ns;
+        turns_push(&batch->ready, &image->job->ready, image);
+        return;
+    }
+    batch->free_slots[batch->free_count++] = image->input;
+    batch->waiting--;
+    pthread_mutex_unlock(&batch->mutex);
+    finish(batch, image);
+    pthread_mutex_lock(&batch->mutex);
+}
+
+static void decode_until_end(struct batch *batch, struct thread *thread)
+{
+    for (;; thread->moves++) {
+        int64_t nearest_ns = sweep(batch), never = INT64_MAX;
+        if (batch->stopping)
+            return;
+        if (batch->encoded.count == 0 || batch->free_count == 0) {
+            wait_until(&batch->encoded_or_slot, &batch->mutex, nearest_ns);
+            continue;
+        }
+        thread->decoding = true;
+        decode_one(batch);
+        thread->decoding = false;
+        if (is_lone(batch) && may_run(batch, &never))
+            run_some(batch);
+        if (batch->ready.count > 0) {
+            pthread_mutex_unlock(&batch->mutex); /* or who is woken waits for it */
+            pthread_cond_signal(&batch->ready_or_worker);
+            pthread_mutex_lock(&batch->mutex);
+        }
+    }
+}
+
+static void *thread_main(void *argument)
+{
+    struct thread *thread = argument;
+    struct batch *batch = thread->batch;
     struct error err = {0};
-    pthread_setname_np(pthread_self(), "senetd-infer"); /* another's takes writing below /proc */
-    if (warm_up(worker, &err) != ERROR_NONE) {
+    /* Another's name takes writing below /proc. */
+    pthread_setname_np(pthread_self(), thread->worker != NULL ? "senetd-infer" : "senetd-decode");
+    if (thread->worker != NULL && warm_up(batch, thread->worker, &err) != ERROR_NONE) {
         pthread_mutex_lock(&batch->mutex);
         batch->failure = err;
         pthread_cond_broadcast(&batch->progress);
@@ -366,16 +426,10 @@ static void *worker_main(void *argument)
         return NULL;
     }
     pthread_mutex_lock(&batch->mutex);
-    for (size_t count; (count = take(worker)) != 0;) {
-        batch->busy++;
-        pthread_mutex_unlock(&batch->mutex);
-        int64_t spent = run(worker, count);
-        for (size_t i = 0; i < count; i++)
-            finish(batch, worker->taken[i]);
-        pthread_mutex_lock(&batch->mutex);
-        batch->busy--;
-        batch->service_ns += (spent / (int64_t)count - batch->service_ns) / 8;
-    }
+    if (thread->worker != NULL)
+        run_until_end(batch, &thread->moves);
+    else
+        decode_until_end(batch, thread);
     pthread_mutex_unlock(&batch->mutex);
     return NULL;
 }
@@ -389,11 +443,12 @@ static enum error_code allocate(struct batch *batch, struct error *err)
     if (slots > options->max_waiting + options->workers)
         slots = options->max_waiting + options->workers;
     batch->workers = calloc(options->workers, sizeof *batch->workers);
+    batch->idle = calloc(options->workers, sizeof(struct worker *));
     batch->threads = calloc(options->workers + options->decoders, sizeof *batch->threads);
     batch->free_slots = calloc(slots, sizeof *batch->free_slots);
     batch->slot_memory = calloc(slots * batch->input_floats, sizeof(float));
-    if (batch->workers == NULL || batch->threads == NULL || batch->free_slots == NULL ||
-        batch->slot_memory == NULL)
+    if (batch->workers == NULL || batch->idle == NULL || batch->threads == NULL ||
+        batch->free_slots == NULL || batch->slot_memory == NULL)
         return error_set(err, ERROR_MEMORY, "no memory for %zu network inputs", slots);
     for (size_t i = 0; i < slots; i++)
         batch->free_slots[i] = batch->slot_memory + i * batch->input_floats;
@@ -401,30 +456,21 @@ static enum error_code allocate(struct batch *batch, struct error *err)
     if (options->cache_bytes > 0)
         TRY(cache_new(options->cache_bytes, batch->info->classes + batch->info->excitation_floats,
                       &batch->cache, err));
-    for (size_t i = 0; i < options->workers; i++)
-        batch->workers[i].batch = batch;
-    return ERROR_NONE;
-}
-
-static enum error_code start_thread(struct batch *batch, void *(*body)(void *), void *argument,
-                                    struct error *err)
-{
-    pthread_t *thread = &batch->threads[batch->thread_count];
-    int failure = pthread_create(thread, NULL, body, argument);
-    if (failure != 0)
-        return error_set(err, ERROR_MEMORY, "cannot start a thread: %s", strerror(failure));
-    batch->thread_count++;
     return ERROR_NONE;
 }
 
 static enum error_code start_threads(struct batch *batch, struct error *err)
 {
-    for (size_t i = 0; i < batch->options.decoders; i++)
-        TRY(start_thread(batch, decoder_main, batch, err));
-    for (size_t i = 0; i < batch->options.workers; i++)
-        TRY(start_thread(batch, worker_main, &batch->workers[i], err));
+    size_t workers = batch->options.workers, count = workers + batch->options.decoders;
+    for (size_t i = 0; i < count; i++, batch->thread_count++) {
+        struct thread *thread = &batch->threads[i];
+        *thread = (struct thread){batch, i < workers ? &batch->workers[i] : NULL, .moves = 1};
+        int failure = pthread_create(&thread->id, NULL, thread_main, thread);
+        if (failure != 0)
+            return error_set(err, ERROR_MEMORY, "cannot start a thread: %s", strerror(failure));
+    }
     pthread_mutex_lock(&batch->mutex);
-    while (batch->warm < batch->options.workers && batch->failure.code == ERROR_NONE)
+    while (batch->idle_count < workers && batch->failure.code == ERROR_NONE)
         pthread_cond_wait(&batch->progress, &batch->mutex);
     struct error failure = batch->failure;
     pthread_mutex_unlock(&batch->mutex);
@@ -446,7 +492,7 @@ enum error_code batch_start(const struct senet *model, const struct batch_option
     batch->input_floats = 3 * batch->info->preprocess.height * batch->info->preprocess.width;
     pthread_mutex_init(&batch->mutex, NULL);
     pthread_cond_init(&batch->encoded_or_slot, NULL);
-    pthread_cond_init(&batch->ready_or_end, NULL);
+    pthread_cond_init(&batch->ready_or_worker, NULL);
     pthread_cond_init(&batch->progress, NULL);
     enum error_code code = allocate(batch, err);
     if (code == ERROR_NONE)
@@ -587,7 +633,7 @@ void batch_read_gauges(struct batch *batch, struct batch_gauges *out)
     *out = (struct batch_gauges){.waiting = batch->waiting,
                                  .capacity = batch->options.max_waiting,
                                  .workers = batch->options.workers,
-                                 .busy = batch->busy,
+                                 .busy = batch->options.workers - batch->idle_count,
                                  .runs = batch->runs};
     pthread_mutex_unlock(&batch->mutex);
 }
@@ -596,12 +642,13 @@ bool batch_progressed(struct batch *batch)
 {
     bool all = true;
     pthread_mutex_lock(&batch->mutex);
-    for (size_t i = 0; i < batch->options.workers; i++) {
-        struct worker *worker = &batch->workers[i];
-        all = all && worker->moves != worker->seen;
-        worker->seen = worker->moves;
+    for (size_t i = 0; i < batch->thread_count; i++) {
+        struct thread *thread = &batch->threads[i];
+        all = all && (thread->moves != thread->seen || thread->decoding);
+        thread->seen = thread->moves;
     }
-    pthread_cond_broadcast(&batch->ready_or_end);
+    pthread_cond_broadcast(&batch->encoded_or_slot);
+    pthread_cond_broadcast(&batch->ready_or_worker);
     pthread_mutex_unlock(&batch->mutex);
     return all;
 }
@@ -630,10 +677,10 @@ void batch_stop(struct batch *batch)
     pthread_mutex_lock(&batch->mutex);
     batch->stopping = true;
     pthread_cond_broadcast(&batch->encoded_or_slot);
-    pthread_cond_broadcast(&batch->ready_or_end);
+    pthread_cond_broadcast(&batch->ready_or_worker);
     pthread_mutex_unlock(&batch->mutex);
     for (size_t i = 0; i < batch->thread_count; i++)
-        pthread_join(batch->threads[i], NULL);
+        pthread_join(batch->threads[i].id, NULL);
     for (size_t i = 0; batch->workers != NULL && i < batch->options.workers; i++) {
         struct worker *worker = &batch->workers[i];
         senet_context_free(worker->context);
@@ -643,10 +690,11 @@ void batch_stop(struct batch *batch)
         free(worker->excitations);
     }
     pthread_cond_destroy(&batch->encoded_or_slot);
-    pthread_cond_destroy(&batch->ready_or_end);
+    pthread_cond_destroy(&batch->ready_or_worker);
     pthread_cond_destroy(&batch->progress);
     pthread_mutex_destroy(&batch->mutex);
     free(batch->workers);
+    free(batch->idle);
     free(batch->threads);
     free(batch->free_slots);
     free(batch->slot_memory);

@@ -34,7 +34,7 @@ struct batch_image {
      * where the bytes are an encoded image. context is its own. */
     enum error_code (*prepare)(const struct batch_image *image, float *input, struct error *err);
     const void *context;
-    /* Takes senet_run's place for this image, on a worker's thread, alone; fills logits and
+    /* Takes senet_run's place for this image, in a run, alone; fills logits and
      * excitations. NULL for the usual. state is its own. */
     void (*run_alone)(struct batch_image *image, struct senet_context *context, const float *input);
     void *state;
@@ -137,14 +137,14 @@ size_t batch_waiting(struct batch *batch);
 /* The state of this moment. */
 struct batch_gauges {
     size_t waiting, capacity; /* images accepted whose run has not begun, and most of them */
-    size_t workers, busy;     /* threads; those that run a batch */
+    size_t workers, busy;     /* all of them; those that run a batch */
     uint64_t runs;            /* begun since start */
 };
 
 void batch_read_gauges(struct batch *batch, struct batch_gauges *out);
 
-/* Whether every worker moved since the last call: woke while it had nothing to do, or ended a run;
- * and asks those that wait to wake. By one thread at a time. */
+/* Whether every thread moved since the last call: woke while it had nothing to do, or ended a run,
+ * or decodes; and asks those that wait to wake. By one thread at a time. */
 bool batch_progressed(struct batch *batch);
 
 /* From now on batch_submit refuses. */

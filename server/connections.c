@@ -112,15 +112,18 @@ static uint64_t progress(const struct connection *connection)
     return info.tcpi_bytes_acked;
 }
 
+/* A stretch begins where a look finds the stage begun or the stretch before over: most answers are
+ * sent before any look, and asking the kernel as they begin would hold each of them up. */
 static bool moves_too_slowly(struct connection *connection, const struct connections_limits *limits,
                              int64_t now)
 {
-    if (now - connection->since_ns < limits->stall_ns)
+    if (connection->marked && now - connection->since_ns < limits->stall_ns)
         return false;
     uint64_t moved = progress(connection);
     uint64_t least = (uint64_t)((double)limits->min_rate * (double)limits->stall_ns / SECOND_NS);
-    if (moved - connection->mark < least)
+    if (connection->marked && moved - connection->mark < least)
         return true;
+    connection->marked = true;
     connection->mark = moved;
     connection->since_ns = now;
     return false;
@@ -229,7 +232,7 @@ static void set_stage(struct connections *connections, struct connection *connec
     connections->busy += is_busy(stage);
     connection->stage = stage;
     connection->since_ns = monotonic_ns();
-    connection->mark = progress(connection);
+    connection->marked = false;
     connection->gone = NULL;
     detach(connections, connection);
     append(connections, connection);

@@ -60,8 +60,9 @@ struct connection {
     uint64_t key[2]; /* the address, as far as it counts for the limit */
     enum connection_stage stage;
     bool spoke, closing;
+    bool marked;                 /* a stretch of stall_ns has begun in this stage */
     int64_t since_ns;            /* of the stage, or of the present stretch of stall_ns */
-    uint64_t mark;               /* bytes moved until since_ns */
+    uint64_t mark;               /* where marked: bytes moved until since_ns */
     atomic_ulong received;       /* bytes of the body */
     void (*gone)(void *context); /* while WAITING */
     void *context;

@@ -13,6 +13,7 @@
 #include "error.h"
 #include "explain.h"
 #include "query.h"
+#include "reply.h"
 #include "service.h"
 #include "upload.h"
 #include "writer.h"
@@ -53,10 +54,10 @@ struct exchange {
 
     /* The answer. */
     struct writer out;
-    const char *out_type;   /* of the content; a literal */
-    size_t inference_bytes; /* of the JSON before the tensors; 0 for no such header */
-    unsigned retry_after;   /* seconds; 0 for no such header */
-    char timing[160];       /* Server-Timing's value; "" for no such header */
+    const char *out_type;            /* of the content; a literal */
+    size_t inference_bytes;          /* of the JSON before the tensors; 0 for no such header */
+    unsigned retry_after;            /* seconds; 0 for no such header */
+    char timing[REPLY_TIMING_BYTES]; /* Server-Timing's value; "" for no such header */
     /* Further headers, ended by a NULL name, of static storage; NULL: only "not to be stored". */
     const struct exchange_header *headers;
 };

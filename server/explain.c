@@ -49,8 +49,7 @@ void explain_free(struct explain *explain)
     free(explain);
 }
 
-/* ---- on a worker's thread ----------------------------------------------------------------------
- */
+/* ---- in a run -------------------------------------------------------------------------------- */
 
 static int by_deviation(const void *a, const void *b)
 {

@@ -144,8 +144,7 @@ static void count_job(struct exchange *exchange, int64_t begin_ns)
     const struct job *job = exchange->job;
     int64_t serialize_ns = monotonic_ns() - begin_ns;
     metrics_job(exchange->service->metrics, job, serialize_ns);
-    reply_server_timing(exchange->timing, sizeof exchange->timing, job->images, job->count,
-                        serialize_ns);
+    reply_server_timing(exchange->timing, job->images, job->count, serialize_ns);
 }
 
 /* The members that end every JSON answer of a job. */

@@ -64,8 +64,9 @@ void reply_timing_members(struct writer *w, const struct batch_image *images, si
 
 /* The same times, and that of writing the answer, as the value of a Server-Timing header (W3C
  * Server Timing; milliseconds). */
-void reply_server_timing(char *out, size_t size, const struct batch_image *images, size_t count,
-                         int64_t serialize_ns);
+#define REPLY_TIMING_BYTES 160 /* for times of any length */
+void reply_server_timing(char out[REPLY_TIMING_BYTES], const struct batch_image *images,
+                         size_t count, int64_t serialize_ns);
 
 /* "excitations":[...] from one image's vector, [excitation_floats]; nothing for DETAIL_NONE. */
 void reply_excitations_member(struct writer *w, const struct senet *model, const float *excitations,

@@ -110,8 +110,7 @@ unsigned v2_infer_answer(struct exchange *exchange)
     metrics_job(service->metrics, job, end - begin);
     v2_stats_success(service->v2_stats, &request->model, job, end - exchange->headers_ns,
                      end - begin);
-    reply_server_timing(exchange->timing, sizeof exchange->timing, job->images, job->count,
-                        end - begin);
+    reply_server_timing(exchange->timing, job->images, job->count, end - begin);
     exchange->out_type =
         exchange->inference_bytes > 0 ? "application/octet-stream" : "application/json";
     return 200;

@@ -350,11 +350,12 @@ void writer_number(struct writer *w, double value, unsigned digits)
 static void append_floats(struct writer *w, const float *values, size_t count, unsigned digits)
 {
     struct fractions fractions;
-    if (digits <= 8)
+    bool made = digits <= FRACTIONS_DIGITS;
+    if (made)
         fractions_of(values, count, digits, &fractions);
     char *at = w->bytes + w->size;
     for (size_t i = 0; i < count; i++) {
-        if (digits <= 8 && fractions_has(values[i])) {
+        if (made && fractions.length[i] != 0) {
             at = fractions_put(at, &fractions, i);
         } else {
             w->size = (size_t)(at - w->bytes);

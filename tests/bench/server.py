@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The daemon under load, beside what its engine does alone.
 
-    make bench-server                   # all of it, about seven minutes
+    make bench-server                   # all of it, about eight minutes
     make bench-server BENCH="--only reload --reload-seconds 120"
     make bench-soak MINUTES=30          # memory and descriptors over time
 
@@ -9,6 +9,10 @@ Closed loop (1 to 64 clients), open loop (0.5 to 3 times the capacity),
 a reload every two seconds, and SIGTERM under load. Prints tables in Markdown. The generators share
 the machine with the daemon: on few cores they cost it a little. Exit status 1 where a request was
 lost or failed that should not have.
+
+What the daemon adds to a lone client's request is measured by lone.c: from the request's last byte
+sent to the answer's last byte received, less decode, preprocess and inference; beside it the same of
+a bare server, which does nothing but to receive, compute and send.
 """
 import argparse
 import json
@@ -23,7 +27,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from load import Service, Upload, closed_loop, free_port, open_loop, percentile
+from load import HERE, Service, Upload, closed_loop, free_port, open_loop, percentile
 
 
 def start(args, path="/classify?excitations=none", *options):
@@ -58,10 +62,6 @@ def engine_alone(args, batch):
     return json.loads(out)["images_per_s"]
 
 
-def beyond_stages(row):
-    return row["p50_ms"] - row["stages_p50_ms"]
-
-
 def median(rows, value):
     return statistics.median(map(value, rows))
 
@@ -75,13 +75,55 @@ def best_batch(args):
     return max(rates, key=lambda batch: statistics.median(rates[batch]))
 
 
+def compile_lone(folder):
+    program = Path(folder) / "lone"
+    subprocess.run([os.environ.get("CC", "cc"), "-O2", "-pthread", "-o", program, HERE / "lone.c"],
+                   check=True)
+    return program
+
+
+def ask_alone(args, service, seconds):
+    out = subprocess.run([args.lone, "ask", str(service.port), service.path, service.upload.path,
+                          str(seconds)], check=True, capture_output=True, text=True).stdout
+    return json.loads(out)
+
+
+def answer_size(service):
+    upload = urllib.request.Request(service.url(), data=service.upload.body)
+    with urllib.request.urlopen(upload, timeout=60) as answer:
+        return len(answer.read())
+
+
+def show_lone_client(args):
+    """In turns with a bare server whose answers are as long, and that computes as long."""
+    print("\nOne client, beyond decode, preprocess and inference (us)\n\n"
+          "| request | daemon p10, p50 | bare server p10, p50 | the daemon adds p10, p50 |\n"
+          "|---|---|---|---|")
+    for path in ("/classify", "/classify?excitations=none"):
+        service, port = start(args, path), free_port()
+        busy_ms = ask_alone(args, service, 2)["stages_p50_ms"]
+        bare = Service("bare", [args.lone, "serve", str(port), str(answer_size(service)),
+                                f"{busy_ms:.1f}"], port, "/", args.upload)
+        rows = {service: [], bare: []}
+        for _ in range(args.rounds):
+            for each in rows:
+                rows[each].append(ask_alone(args, each, args.seconds))
+        p10, p50 = ([median(each, lambda row: row[f"beyond_{share}_us"]) for each in rows.values()]
+                    for share in ("p10", "p50"))
+        print(f"| `{path}` | {p10[0]:.0f}, {p50[0]:.0f} | {p10[1]:.0f}, {p50[1]:.0f} | "
+              f"{p10[0] - p10[1]:.0f}, {p50[0] - p50[1]:.0f} |", flush=True)
+        bare.stop()
+        service.stop()
+    return 0
+
+
 def show_closed_loop(args):
     """Each load between two runs of the engine alone, with whose mean it is compared: what else
     runs on the machine strikes both. Returns how many answers failed."""
-    counts, whole, bare = (1, 4, 16, 64), "/classify", "/classify?excitations=none"
-    rows, shares, bare_rows, engine = {n: [] for n in counts}, {n: [] for n in counts}, [], []
+    counts = (1, 4, 16, 64)
+    rows, shares, engine = {n: [] for n in counts}, {n: [] for n in counts}, []
     best = best_batch(args)
-    service = start(args, whole)
+    service = start(args, "/classify")
     closed_loop(service, 16, 2)  # warm
     for _ in range(args.rounds):
         before = engine_alone(args, best)
@@ -92,24 +134,18 @@ def show_closed_loop(args):
             shares[clients].append(row["answers"] / row["seconds"] / ((before + after) / 2))
             engine.append(after)
             before = after
-        service.path = bare
-        bare_rows.append(closed_loop(service, 1, args.seconds))
-        service.path = whole
     service.stop()
     print(f"\nClosed loop, whole answers, medians of {args.rounds} rounds. Engine alone: "
           f"{statistics.median(engine):.1f} images/s at its best batch, {best} ({min(engine):.1f} to "
           f"{max(engine):.1f})\n\n"
-          "| clients | images/s | of the engine's before and after | p50, p99 (ms) | p50 beyond "
-          "decode, preprocess, infer (ms) | failures |\n|---|---|---|---|---|---|")
+          "| clients | images/s | of the engine's before and after | p50, p99 (ms) | failures |\n"
+          "|---|---|---|---|---|")
     for clients in counts:
         rate = median(rows[clients], lambda row: row["answers"] / row["seconds"])
         print(f"| {clients} | {rate:.1f} | {statistics.median(shares[clients]):.1%} | "
               f"{median(rows[clients], lambda row: row['p50_ms']):.1f}, "
               f"{median(rows[clients], lambda row: row['p99_ms']):.1f} | "
-              f"{f'{median(rows[1], beyond_stages):.2f}' if clients == 1 else ''} | "
               f"{sum(row['failures'] for row in rows[clients])} |", flush=True)
-    print(f"\nOne client, `excitations=none`: {median(bare_rows, beyond_stages):.2f} ms beyond "
-          "decode, preprocess, infer")
     return sum(row["failures"] for each in rows.values() for row in each)
 
 
@@ -232,7 +268,7 @@ def main():
     parser.add_argument("--reload-seconds", type=int, default=20)
     parser.add_argument("--queue", type=int, default=64, help="of the open loop")
     parser.add_argument("--daemon", default="", help="its further options, in one word")
-    parser.add_argument("--only", choices=("closed", "open", "reload", "end"))
+    parser.add_argument("--only", choices=("lone", "closed", "open", "reload", "end"))
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="nothing but a soak")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -242,6 +278,9 @@ def main():
         if args.soak:
             return 1 if soak(args) else 0
         failed = 0
+        if args.only in (None, "lone"):
+            args.lone = compile_lone(folder)
+            failed += show_lone_client(args)
         if args.only in (None, "closed"):
             failed += show_closed_loop(args)
         if args.only in (None, "open"):

@@ -269,6 +269,24 @@ static void timings_add_up(void **state)
     json_decref(json);
 }
 
+static void server_timing_has_three_decimals_and_room(void **state)
+{
+    char timing[REPLY_TIMING_BYTES];
+    struct batch_image image = {.decode_ns = 1499,
+                                .preprocess_ns = 1500,
+                                .queue_ns = 999500,
+                                .inference_ns = 34567890,
+                                .run = 1};
+    (void)state;
+    reply_server_timing(timing, &image, 1, 0);
+    assert_string_equal(timing, "decode;dur=0.001, preprocess;dur=0.002, queue;dur=1.000, "
+                                "infer;dur=34.568, serialize;dur=0.000");
+    image.decode_ns = image.preprocess_ns = image.queue_ns = image.inference_ns = INT64_MAX;
+    reply_server_timing(timing, &image, 1, INT64_MAX);
+    assert_non_null(strstr(timing, "serialize;dur=9223372036854.776"));
+    assert_true(strlen(timing) < REPLY_TIMING_BYTES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +297,7 @@ int main(void)
         cmocka_unit_test(a_bad_image_is_told_in_its_place),
         cmocka_unit_test(timings_add_up),
         cmocka_unit_test(runs_side_by_side_count_once),
+        cmocka_unit_test(server_timing_has_three_decimals_and_room),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }
