@@ -326,13 +326,14 @@ bench: all
 	@$(O)/senetd bench --weights $(WEIGHTS) --threads 1 --layers on --kernels blas >build/bench/blas.txt
 	@awk -f tests/bench/layers.awk build/bench/blas.txt build/bench/own.txt
 
-# The same network in senetd, ONNX Runtime, OpenVINO and PyTorch, in turns; see the script.
+# The same network in senetd, ONNX Runtime, OpenVINO and PyTorch, in turns; BENCH: further options,
+# see the script.
 .PHONY: bench-peers
 bench-peers: deps
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all $(O)/libsenet.so.$(SOVERSION)
 	test -d build/peers || python3 -m venv build/peers
 	build/peers/bin/pip install -q torch torchvision timm safetensors onnx onnxruntime openvino nncf
-	build/peers/bin/python tests/bench/peers.py --senetd $(O)/senetd --weights $(WEIGHTS)
+	build/peers/bin/python tests/bench/peers.py --senetd $(O)/senetd --weights $(WEIGHTS) $(BENCH)
 
 # Its convolutions beside oneDNN's of the same shapes; BENCH: further options.
 .PHONY: bench-onednn

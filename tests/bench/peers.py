@@ -2,11 +2,13 @@
 """Time senetd's engine beside ONNX Runtime, OpenVINO and PyTorch: same network, same weights.
 
     make bench-peers                          # sets up a venv in build/peers and runs this
-    python3 tests/bench/peers.py --senetd build/senetd --weights weights/demo --threads 2
+    python3 tests/bench/peers.py --weights weights/demo --threads 2
 
 The model is exported to ONNX from timm with the same weights. First all must agree on the logits
-of a photo; then they take turns (A B C A B C ...), each pinned to the same CPUs with the same
-number of threads, and medians over the rounds are compared.
+of a photo; then they take turns (A B C A B C ...), all in this process (senetd as libsenet, built
+beside --senetd), pinned to the same CPUs with the same number of threads, and medians over the
+rounds are compared. In a process of its own senetd would have fresh memory each turn, which on some
+virtual machines is slower than what a process has had for long: the host gives it in small pages.
 
 --precision bf16 compares with OpenVINO and PyTorch in bf16, and with ONNX Runtime, which has no bf16
 on CPUs, in fp32. --precision int8 compares with ONNX Runtime's static quantisation (QDQ, a scale an
@@ -15,6 +17,7 @@ are calibrated on the same few pictures, since speed does not depend on them. --
 on the same network without its squeeze-and-excitation too.
 """
 import argparse
+import ctypes
 import json
 import os
 import platform
@@ -41,51 +44,14 @@ def load_model(weights):
     return model.eval(), config["pretrained_cfg"]
 
 
-def photo(config, folder):
-    """A photo whose resize is the identity, as a PNG for senetd and as a tensor for the rest."""
-    height, width = config["input_size"][1:]
-    sides = [int(side / config["crop_pct"]) for side in (width, height)]
-    image = Image.open(ROOT / "tests/data/cat.jpg").convert("RGB").resize(sides)
-    path = Path(folder) / "photo.png"
-    image.save(path)
-    left, top = round((sides[0] - width) / 2), round((sides[1] - height) / 2)
-    pixels = np.asarray(image.crop((left, top, left + width, top + height)), np.float32) / 255
-    mean, std = (np.array(config[key], np.float32) for key in ("mean", "std"))
-    return path, ((pixels - mean) / std).transpose(2, 0, 1)[None].copy()
-
-
-class Senetd:
-    def __init__(self, args, batch, weights):
-        self.args, self.batch, self.weights = args, batch, weights
-        self.name = "senetd"
-
-    def command(self, *words):
-        full = [self.args.senetd, *words, "--weights", str(self.weights)]
-        full += ["--precision", self.args.precision]
-        if self.args.kernels:
-            full += ["--kernels", self.args.kernels]
-        return json.loads(subprocess.run(full, check=True, capture_output=True).stdout)
-
-    def logits(self, path, _):
-        answer = self.command("classify", "--json", "--topk", str(self.args.classes), str(path))
-        top = answer["results"][0]["top_k"]
-        return np.array([t["logit"] for t in sorted(top, key=lambda t: t["index"])])
-
-    def measure(self, seconds):
-        found = self.command("bench", "--json", "--threads", str(self.args.threads), "--batch",
-                             str(self.batch), "--seconds", str(max(1, round(seconds))))
-        self.name = f"senetd {found['precision']} ({found['kernels']})"
-        return found["ms_per_image"]["median"]
-
-
 class Peer:
-    """A peer in this process: run(x) gives logits."""
+    """An engine in this process: run(x) gives logits."""
 
     def __init__(self, name, run, batch, shape):
         self.name, self.run = name, run
         self.input = np.random.default_rng(1).standard_normal((batch, *shape), np.float32)
 
-    def logits(self, _, x):
+    def logits(self, x):
         return self.run(np.repeat(x, len(self.input), 0))[0]
 
     def measure(self, seconds):
@@ -96,6 +62,42 @@ class Peer:
             self.run(self.input)
             times.append(time.perf_counter() - begin)
         return statistics.median(times) * 1e3 / len(self.input)
+
+
+class SenetOptions(ctypes.Structure):
+    """struct senet_options of senet.h."""
+    _fields_ = [("labels_path", ctypes.c_char_p), ("kernels", ctypes.c_char_p),
+                ("precision", ctypes.c_int), ("threads", ctypes.c_size_t)]
+
+
+class SenetInfo(ctypes.Structure):
+    """struct senet_info of senet.h, as far as it is read."""
+    _fields_ = [("name", ctypes.c_char * 64), ("architecture", ctypes.c_char * 64),
+                ("layout", ctypes.c_char * 16), ("sha256", ctypes.c_char * 65),
+                ("precision", ctypes.c_char_p), ("kernels", ctypes.c_char_p)]
+
+
+def senetd(args, weights, batch, shape):
+    library = ctypes.CDLL(str(Path(args.senetd).resolve().with_name("libsenet.so.0")))
+    options = SenetOptions(None, args.kernels.encode() if args.kernels else None,
+                           ["fp32", "bf16", "int8"].index(args.precision), args.threads)
+    model, context = ctypes.c_void_p(), ctypes.c_void_p()
+    failed = library.senet_open(str(weights).encode(), ctypes.byref(options), ctypes.byref(model), None)
+    failed = failed or library.senet_context_new(
+        model, ctypes.c_size_t(batch), ctypes.c_size_t(shape[1]), ctypes.c_size_t(shape[2]),
+        ctypes.byref(context), None)
+    if failed:
+        raise SystemExit(f"libsenet: error {failed} with {weights}")
+    library.senet_info.restype = ctypes.POINTER(SenetInfo)
+    info = library.senet_info(model).contents
+    logits = np.empty((batch, args.classes), np.float32)
+
+    def run(x):
+        library.senet_run(context, ctypes.c_size_t(batch), x.ctypes.data_as(ctypes.c_void_p),
+                          logits.ctypes.data_as(ctypes.c_void_p), None)
+        return logits
+
+    return f"senetd {info.precision.decode()} ({info.kernels.decode()})", run
 
 
 PICTURES = sorted((ROOT / "tests/data").glob("*.jpg"))
@@ -206,7 +208,7 @@ def make_runners(args, model, config, batch, weights, folder):
     path = Path(folder) / f"batch{batch}.onnx"
     torch.onnx.export(model, torch.zeros(batch, *shape), str(path), input_names=["input"],
                       output_names=["logits"], dynamo=False)
-    found = [Senetd(args, batch, weights)]
+    found = [Peer(*senetd(args, weights, batch, shape), batch, shape)]
     for make in peers(args, model, config, batch, path):
         try:
             found.append(Peer(*make(), batch, shape))
@@ -220,11 +222,11 @@ def make_runners(args, model, config, batch, weights, folder):
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.05, "int8": 0.4}
 
 
-def check_agreement(args, runners, model, path, x):
+def check_agreement(args, runners, model, x):
     _, run = pytorch(model, args.threads, "fp32")
     expected = run(x)[0]
     for runner in runners:
-        worst = float(np.abs(runner.logits(path, x) - expected).max())
+        worst = float(np.abs(runner.logits(x) - expected).max())
         if worst > TOLERANCE[args.precision] * max(1, float(np.abs(expected).max())):
             raise SystemExit(f"{runner.name} disagrees: a logit is off by {worst:.2g}")
 
@@ -267,7 +269,7 @@ def print_table(args, model, config, weights):
     for batch in map(int, args.batches.split(",")):
         with tempfile.TemporaryDirectory() as folder:
             runners = make_runners(args, model, config, batch, weights, folder)
-            check_agreement(args, runners, model, *photo(config, folder))
+            check_agreement(args, runners, model, calibration_inputs(config)[0])
             medians = take_turns(args, runners)
             for runner, median in zip(runners, medians):
                 ratio = "" if runner is runners[0] else f"{median / medians[0]:.2f} ×"
