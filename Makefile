@@ -92,7 +92,7 @@ $(O)/server/%.o: server/%.c Makefile
 	$(Q)$(CC) $(CFLAGS_ALL) -Iinclude -Iserver -c -o $@ $<
 
 # Where a loop begins within a line of the instruction cache is worth some percent, and else left to
-# chance.
+# chance. Words kept for a tile's next tap would take the registers of its sums.
 $(O)/model/kernels_%.o: CFLAGS_LOOPS = -falign-functions=64 -falign-loops=64 -fno-predictive-commoning
 
 # Backends, and the resize, are the only files with an instruction set of their own; they are chosen
