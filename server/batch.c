@@ -333,6 +333,7 @@ static void run_some(struct batch *batch)
 {
     struct worker *worker = batch->idle[--batch->idle_count];
     size_t count = take(batch, worker);
+    assert(count > 0); /* may_run saw some, and the mutex was held since */
     pthread_mutex_unlock(&batch->mutex);
     int64_t spent = run(batch, worker, count);
     for (size_t i = 0; i < count; i++)
