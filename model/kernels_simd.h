@@ -325,22 +325,25 @@ struct copy {
     size_t height, width;
 };
 
-/* An input block of an image an item, with a border of zeros. */
-static void copy_with_border(void *context, size_t item)
+/* A row of an image's blocks an item, or of their border of zeros. */
+static void copy_row_with_border(void *context, size_t item)
 {
     const struct copy *copy = context;
     const struct conv *conv = copy->conv;
+    size_t rows = copy->height + 2 * conv->pad, y = item % rows - conv->pad; /* far: above it */
     size_t row = copy->width * LANES, side = conv->pad * LANES, full = row + 2 * side;
-    active *out = copy->out + item * (copy->height + 2 * conv->pad) * full;
-    const active *in = (const active *)copy->in + item * copy->height * row;
-    memset(out, 0, conv->pad * full * sizeof *out);
-    out += conv->pad * full;
-    for (size_t y = 0; y < copy->height; y++, in += row, out += full) {
+    size_t blocks = in_blocks(conv), block = item / rows * blocks;
+    active *out = copy->out + (block * rows + item % rows) * full;
+    const active *in = (const active *)copy->in + (block * copy->height + y) * row;
+    for (size_t b = 0; b < blocks; b++, out += rows * full, in += copy->height * row) {
+        if (y >= copy->height) {
+            memset(out, 0, full * sizeof *out);
+            continue;
+        }
         memset(out, 0, side * sizeof *out);
         memcpy(out + side, in, row * sizeof *out);
         memset(out + side + row, 0, side * sizeof *out);
     }
-    memset(out, 0, conv->pad * full * sizeof *out);
 }
 
 static void fill(active *out, size_t count, active value)
@@ -382,28 +385,33 @@ static void copy_photo_row(void *context, size_t item)
     fill(out, in_row(conv, copy->width) - side - copy->width * PHOTO_CHANNELS, photo_zero);
 }
 
-/* The pixels that a 1x1 convolution of some stride picks, an input block of an image an item. */
-static void copy_picked(void *context, size_t item)
+/* The pixels that a 1x1 convolution of some stride picks, an output row of an image an item. */
+static void copy_picked_row(void *context, size_t item)
 {
     const struct copy *copy = context;
     const struct conv *conv = copy->conv;
     size_t rows = conv_out(conv, copy->height), columns = conv_out(conv, copy->width);
-    active *out = copy->out + item * rows * columns * LANES;
-    const active *in = (const active *)copy->in + item * copy->height * copy->width * LANES;
-    for (size_t y = 0; y < rows; y++)
-        for (size_t x = 0; x < columns; x++, out += LANES)
-            memcpy(out, in + (y * copy->width + x) * conv->stride * LANES, LANES * sizeof *out);
+    size_t blocks = in_blocks(conv), block = item / rows * blocks, y = item % rows;
+    active *out = copy->out + (block * rows + y) * columns * LANES;
+    const active *in =
+        (const active *)copy->in + (block * copy->height + y * conv->stride) * copy->width * LANES;
+    for (size_t b = 0; b < blocks; b++) {
+        for (size_t x = 0; x < columns; x++)
+            memcpy(out + x * LANES, in + x * conv->stride * LANES, LANES * sizeof *out);
+        out += rows * columns * LANES;
+        in += copy->height * copy->width * LANES;
+    }
 }
 
 /* Copies a batch into scratch. */
 static void copy_images(struct copy *copy, size_t batch, struct team *team)
 {
     const struct conv *conv = copy->conv;
-    if (conv->planar_in)
-        pool_for(team, batch * (copy->height + 2 * conv->pad), copy_photo_row, copy);
+    if (is_flat(conv))
+        pool_for(team, batch * conv_out(conv, copy->height), copy_picked_row, copy);
     else
-        pool_for(team, batch * in_blocks(conv), is_flat(conv) ? copy_picked : copy_with_border,
-                 copy);
+        pool_for(team, batch * (copy->height + 2 * conv->pad),
+                 conv->planar_in ? copy_photo_row : copy_row_with_border, copy);
 }
 
 static void conv_direct(const struct conv *conv, size_t batch, size_t height, size_t width,

@@ -335,11 +335,11 @@ INLINE void transform_row(const enum form form, const struct winograd *w, size_t
     }
 }
 
-/* Item: an input block and a row of patches. */
+/* Item: a row of patches and an input block. */
 static void transform_row_item(void *context, size_t item)
 {
     const struct winograd *w = context;
-    size_t block = item / w->rows, row = item % w->rows;
+    size_t block = item % w->in_blocks, row = item / w->in_blocks;
     if (WINOGRAD_4X4 && w->form == FORM_4X4)
         transform_row(FORM_4X4, w, block, row);
     else if (WINOGRAD_2X2 && w->form == FORM_2X2)
@@ -417,11 +417,11 @@ INLINE void restore_row(const enum form form, const struct winograd *w, size_t b
     }
 }
 
-/* Item: an output block and a row of patches. */
+/* Item: a row of patches and an output block. */
 static void restore_row_item(void *context, size_t item)
 {
     const struct winograd *w = context;
-    size_t block = item / w->rows, row = item % w->rows;
+    size_t block = item % w->out_blocks, row = item / w->out_blocks;
     if (WINOGRAD_4X4 && w->form == FORM_4X4)
         restore_row(FORM_4X4, w, block, row);
     else if (WINOGRAD_2X2 && w->form == FORM_2X2)

@@ -128,7 +128,7 @@ void network_layout(const struct architecture *net, const struct kernels *kernel
 /* The planes (see kernels.h) of a batch's activations, cut into items for the team. */
 struct sweep {
     const struct kernels *kernels;
-    size_t planes, c, items;
+    size_t images, planes, c, items;
     struct extent in, out;
     size_t pad;
     const void *u, *shortcut;
@@ -143,11 +143,13 @@ static void *plane_at(const void *activations, size_t first, size_t plane, size_
     return activations ? (unsigned char *)(uintptr_t)activations + first * plane * bytes : NULL;
 }
 
+enum { ITEMS_A_CORE = 4 };
+
 static struct sweep sweep_over(const struct kernels *kernels, const struct network_buffers *b,
                                size_t images, size_t channels)
 {
-    enum { ITEMS_A_CORE = 4 };
-    struct sweep sweep = {.kernels = kernels, .c = kernels_block(kernels, channels)};
+    struct sweep sweep = {
+        .kernels = kernels, .images = images, .c = kernels_block(kernels, channels)};
     size_t items = ITEMS_A_CORE * pool_cores(b->team);
     sweep.planes = images * kernels_padded(kernels, channels) / sweep.c;
     sweep.items = items < sweep.planes ? items : sweep.planes;
@@ -179,16 +181,23 @@ static void average_pool_item(void *context, size_t i)
                              (float *)s->y + first * s->c);
 }
 
+/* Item: an image's share of pixels, of all its planes, as convolutions write and read them. */
 static void scale_add_relu_item(void *context, size_t i)
 {
     const struct sweep *s = context;
-    size_t first, count = share(s, i, &first), plane = pixels(s->in) * s->c;
-    size_t bytes = s->kernels->linear_bytes;
-    s->kernels->scale_add_relu(
-        count, s->c, pixels(s->in), plane_at(s->u, first, plane, bytes),
-        s->gate ? s->gate + first * s->c : NULL, plane_at(s->shortcut, first, plane, bytes),
-        plane_at(s->y, first, plane, bytes),
-        plane_at(s->active, first, plane, s->kernels->active_bytes), s->scale);
+    const struct kernels *kernels = s->kernels;
+    size_t shares = s->items / s->images, planes = s->planes / s->images, area = pixels(s->in);
+    size_t first = i / shares * planes;
+    size_t begin = area * (i % shares) / shares, end = area * (i % shares + 1) / shares;
+    for (size_t plane = first; plane < first + planes; plane++) {
+        size_t at = plane * area + begin;
+        kernels->scale_add_relu(1, s->c, end - begin,
+                                plane_at(s->u, at, s->c, kernels->linear_bytes),
+                                s->gate ? s->gate + plane * s->c : NULL,
+                                plane_at(s->shortcut, at, s->c, kernels->linear_bytes),
+                                plane_at(s->y, at, s->c, kernels->linear_bytes),
+                                plane_at(s->active, at, s->c, kernels->active_bytes), s->scale);
+    }
 }
 
 static void average_pool(const struct kernels *kernels, const struct network_buffers *b,
@@ -341,6 +350,8 @@ static void join(const struct kernels *kernels, const struct block *block,
     if (block->next_scale > 0)
         sweep.active = plane_at(b->active, to, image, kernels->active_bytes);
     sweep.scale = block->next_scale;
+    size_t shares = ITEMS_A_CORE * pool_cores(b->team), area = pixels(extent);
+    sweep.items = images * (shares < area ? shares : area);
     pool_for(b->team, sweep.items, scale_add_relu_item, &sweep);
     size_t written = 3 * kernels->linear_bytes + (sweep.active ? kernels->active_bytes : 0);
     mark(b, block, "scale_add", 0, (double)(images * image * written));

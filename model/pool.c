@@ -1,8 +1,11 @@
 /* pool.c - see pool.h.
  *
- * A team publishes a loop in one 64-bit ticket: generation, item count and next item. Whoever
- * swaps the ticket for its successor owns that item; because count and generation travel in the
- * same word, a swap that succeeds proves that the loop read beside it is still the current one.
+ * A team publishes a loop in one 64-bit ticket: generation, and the first and the end of the items
+ * that are left. Whoever swaps the ticket for one with an item less owns that item; because the
+ * generation travels in the same word, a swap that succeeds proves that the loop read beside it is
+ * still the current one. The leader takes items from the front and helpers from the back: loops
+ * that follow each other have the same places of an image at the same end, so most of what an item
+ * reads lies in the caches of the core that wrote it.
  * Helpers spin while a team leads that they may help (the next loop is microseconds away) and
  * sleep otherwise.
  */
@@ -18,7 +21,7 @@
 #define MAX_CORES 1024
 #define SPINS     2000 /* rounds without work before a spinning thread begins to yield its core */
 
-/* A ticket: generation << 42 | count << 21 | next item; both numbers may be POOL_MAX_ITEMS. */
+/* A ticket: generation << 42 | end << 21 | first; both numbers may be POOL_MAX_ITEMS. */
 #define FIELD_BITS 21
 #define FIELD_MASK (((uint64_t)1 << FIELD_BITS) - 1)
 
@@ -66,29 +69,30 @@ static void relax(size_t *rounds)
 #endif
 }
 
-static uint64_t ticket_count(uint64_t ticket)
+static uint64_t ticket_end(uint64_t ticket)
 {
     return ticket >> FIELD_BITS & FIELD_MASK;
 }
 
-static uint64_t ticket_next(uint64_t ticket)
+static uint64_t ticket_first(uint64_t ticket)
 {
     return ticket & FIELD_MASK;
 }
 
-/* Runs one item of the team's loop; false where none is left. */
-static bool run_one(struct team *team)
+/* Runs one item of the team's loop, from the front or the back; false where none is left. */
+static bool run_one(struct team *team, bool front)
 {
-    uint64_t ticket = atomic_load_explicit(&team->ticket, memory_order_acquire);
+    uint64_t ticket = atomic_load_explicit(&team->ticket, memory_order_acquire), next;
     do {
-        if (ticket_next(ticket) >= ticket_count(ticket))
+        if (ticket_first(ticket) >= ticket_end(ticket))
             return false;
-    } while (!atomic_compare_exchange_weak_explicit(&team->ticket, &ticket, ticket + 1,
+        next = front ? ticket + 1 : ticket - ((uint64_t)1 << FIELD_BITS);
+    } while (!atomic_compare_exchange_weak_explicit(&team->ticket, &ticket, next,
                                                     memory_order_acq_rel, memory_order_acquire));
     /* The item is ours and unfinished, so the loop cannot be replaced before done counts it. */
     void (*item)(void *, size_t) = atomic_load_explicit(&team->item, memory_order_relaxed);
     void *context = atomic_load_explicit(&team->context, memory_order_relaxed);
-    item(context, (size_t)ticket_next(ticket));
+    item(context, (size_t)(front ? ticket_first(ticket) : ticket_end(ticket) - 1));
     atomic_fetch_add_explicit(&team->done, 1, memory_order_release);
     return true;
 }
@@ -107,7 +111,7 @@ void pool_for(struct team *team, size_t count, void (*item)(void *context, size_
     atomic_store_explicit(&team->ticket,
                           ++team->generation << 2 * FIELD_BITS | (uint64_t)count << FIELD_BITS,
                           memory_order_release);
-    while (run_one(team))
+    while (run_one(team, true))
         ;
     for (size_t rounds = 0; atomic_load_explicit(&team->done, memory_order_acquire) != count;)
         relax(&rounds);
@@ -130,7 +134,7 @@ static bool help_any(struct helper *helper)
         struct team *team = &pool->teams[(i + helper->index) % used];
         bool helped = false;
         while (atomic_load_explicit(&team->leading, memory_order_relaxed) && may_help(helper) &&
-               run_one(team))
+               run_one(team, false))
             helped = true;
         if (helped)
             return true;
