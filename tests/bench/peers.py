@@ -6,9 +6,10 @@
 
 The model is exported to ONNX from timm with the same weights. First all must agree on the logits
 of a photo; then they take turns (A B C A B C ...), all in this process (senetd as libsenet, built
-beside --senetd), pinned to the same CPUs with the same number of threads, and medians over the
-rounds are compared. In a process of its own senetd would have fresh memory each turn, which on some
-virtual machines is slower than what a process has had for long: the host gives it in small pages.
+beside --senetd), pinned to the same CPUs with the same number of threads. Medians over the rounds
+are shown, of the times and of their ratios to senetd's in the same round. On a virtual machine the
+CPUs may share a cache at one time and not at another, which changes all figures: how fast they read
+memory in each round (slower where they share one) is told below the table.
 
 --precision bf16 compares with OpenVINO and PyTorch in bf16, and with ONNX Runtime, which has no bf16
 on CPUs, in fp32. --precision int8 compares with ONNX Runtime's static quantisation (QDQ, a scale an
@@ -97,6 +98,12 @@ def senetd(args, weights, batch, shape):
                           logits.ctypes.data_as(ctypes.c_void_p), None)
         return logits
 
+    def gigabytes_per_s():
+        peak_and_memory = (ctypes.c_double * 2)()
+        library.senet_measure_roofline(context, peak_and_memory)
+        return peak_and_memory[1] / 1e9
+
+    run.gigabytes_per_s = gigabytes_per_s
     return f"senetd {info.precision.decode()} ({info.kernels.decode()})", run
 
 
@@ -245,11 +252,17 @@ def without_se(args, folder):
 
 
 def take_turns(args, runners):
-    times = [[] for _ in runners]
+    """For each runner its times, one a round, and the speed of memory before each round."""
+    times, memory = [[] for _ in runners], []
     for _ in range(args.rounds):
+        memory.append(runners[0].run.gigabytes_per_s())
         for runner, found in zip(runners, times):
             found.append(runner.measure(args.seconds))
-    return [statistics.median(found) for found in times]
+    return times, memory
+
+
+def median_ratio(ones, others):
+    return statistics.median(one / other for one, other in zip(ones, others))
 
 
 def print_se_cost(args, model, config):
@@ -259,21 +272,25 @@ def print_se_cost(args, model, config):
         plain, plain_model = without_se(args, folder)
         with_se = make_runners(args, model, config, 1, args.weights, folder)
         without = make_runners(args, plain_model, config, 1, plain, other)
-        medians = take_turns(args, [r for pair in zip(with_se, without) for r in pair])
-        for runner, ours, theirs in zip(with_se, medians[::2], medians[1::2]):
-            print(f"| {runner.name} | {ours:.2f} | {theirs:.2f} | {100 * (ours / theirs - 1):.1f} % |")
+        times, _ = take_turns(args, [r for pair in zip(with_se, without) for r in pair])
+        for runner, whole, bare in zip(with_se, times[::2], times[1::2]):
+            print(f"| {runner.name} | {statistics.median(whole):.2f} | {statistics.median(bare):.2f} | "
+                  f"{100 * (median_ratio(whole, bare) - 1):.1f} % |")
 
 
 def print_table(args, model, config, weights):
     print("| batch | engine | ms/image (median) | senetd is faster by |\n|---|---|---|---|")
+    speeds = []
     for batch in map(int, args.batches.split(",")):
         with tempfile.TemporaryDirectory() as folder:
             runners = make_runners(args, model, config, batch, weights, folder)
             check_agreement(args, runners, model, calibration_inputs(config)[0])
-            medians = take_turns(args, runners)
-            for runner, median in zip(runners, medians):
-                ratio = "" if runner is runners[0] else f"{median / medians[0]:.2f} ×"
-                print(f"| {batch} | {runner.name} | {median:.1f} | {ratio} |", flush=True)
+            times, memory = take_turns(args, runners)
+            speeds += memory
+            for runner, found in zip(runners, times):
+                ratio = "" if runner is runners[0] else f"{median_ratio(found, times[0]):.2f} ×"
+                print(f"| {batch} | {runner.name} | {statistics.median(found):.1f} | {ratio} |", flush=True)
+    print("\nmemory, GB/s:", *(f"{speed:.0f}" for speed in speeds))
 
 
 def cpu_name():
