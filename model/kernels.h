@@ -36,7 +36,7 @@ struct conv {
     size_t in, out; /* channels */
     size_t kernel;  /* side of the window */
     size_t stride, pad, groups;
-    bool planar_in; /* the input is fp32 NCHW, [in][height][width]: the stem's photo */
+    bool planar_in; /* the input is fp32 NCHW, [3][height][width]: the stem's photo; stride 2 */
     bool relu;      /* a ReLU follows: the output is active, else linear */
     /* int8: what one unit of the active input and output stands for; else not read. A photo may
      * be negative, and its bytes have 128 for zero. */

@@ -96,8 +96,8 @@ INLINE active photo_active(float value, float inverse)
 
 #include "kernels_simd.h"
 
-/* By Winograd's method in fp32: of 16 products and more that a patch saves by half, what bf16 takes
- * for two of fp32 are few. Transforms would lose bf16's digits. */
+/* Winograd's method in fp32, as its transforms would lose bf16's digits. An fp32 product costs as
+ * much as two of bf16, so where the CPU multiplies bf16 only the form that saves most pays. */
 #define WINOGRAD_4X4     256
 #define WINOGRAD_2X2     (IS_NATIVE ? 0 : 512)
 #define WINOGRAD_STRIDED (IS_NATIVE ? 0 : 256)

@@ -24,8 +24,8 @@ typedef uint32_t uvec __attribute__((vector_size(SIMD_FLOATS * sizeof(uint32_t))
 #define ILOAD(from) (*(const ivec *)(const void *)(from))
 #define INLINE      static inline __attribute__((always_inline))
 
-/* kernels_<name>_multiply, of an fp32 backend: multiply_pixels (kernels_simd.h) for those of other
- * precisions with the same registers, which name it SIMD_VECTORS. */
+/* kernels_<name>_multiply, of an fp32 backend: multiply_pixels (kernels_simd_tile.h) for those of
+ * other precisions with the same registers, which name it SIMD_VECTORS. */
 #define PASTE(a, b)      PASTE_(a, b)
 #define PASTE_(a, b)     a##b
 #define MULTIPLY(symbol) PASTE(symbol, _multiply)

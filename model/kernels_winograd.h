@@ -4,12 +4,12 @@
  * section 4. An input patch is transformed (B), multiplied by the transformed weights (G, at load),
  * and transformed back (A) to an output of `step` pixels a side. Three forms:
  *
- *   4x4       F(4x4, 3x3), points 0, 1, -1, 2, -2, infinity: a patch is 6x6, and takes 36 products
- * a channel pair instead of 144. For floats. 2x2       F(2x2, 3x3), points 0, 1, -1, infinity: a
- * patch is 4x4, 16 products instead of 36. strided   of stride 2: even and odd pixels are apart,
- * the even ones, which meet the taps 0 and 2, by F(2, 2), the odd ones, which meet tap 1, directly.
- * A patch is 5x5, 25 products instead of 36. The two odd points have the same weights, so those are
- * 4x4.
+ *   4x4       F(4x4, 3x3), points 0, 1, -1, 2, -2, infinity: a patch is 6x6, and takes 36
+ *             products a channel pair instead of 144. For floats.
+ *   2x2       F(2x2, 3x3), points 0, 1, -1, infinity: a patch is 4x4, 16 products instead of 36.
+ *   strided   of stride 2: even and odd pixels are apart, the even ones, which meet the taps 0
+ *             and 2, by F(2, 2), the odd ones, which meet tap 1, directly. A patch is 5x5, 25
+ *             products instead of 36. Two odd points have the same weights, so those are 4x4.
  *
  * For integers the latter two are exact: the transforms only add, and halve the weights twice; with
  * those taken fourfold all fits 16 bits (at most 4 * 255 and 16 * 127), the sums are so modulo
@@ -28,7 +28,7 @@
  *   patch_load        it, of active channels
  *   point_weight      a transformed weight as it is packed
  *   winograd_weight   it, of a double
- *   winograd_multiply see multiply_pixels in kernels_simd.h
+ *   winograd_multiply see multiply_pixels in kernels_simd_tile.h
  *   winograd_end      like sums_end, of the sums that the transform back gives
  *
  * Rows of patches are taken in chunks, so that what lies between the three steps stays in the
