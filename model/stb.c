@@ -165,22 +165,35 @@ static enum error_code check_gif(const struct codec_input *in, struct error *err
 
 /* ---- PSD ----------------------------------------------------------------------------------- */
 
-static enum error_code check_psd(const struct codec_input *in, struct error *err)
+enum { PSD_HEADER = 26, PSD_SECTIONS = 3, PSD_RGB = 3 };
+
+/* What stb_image gets to read of a PSD file: a header of three channels and empty sections, then
+ * their data. Of a fourth channel it would take the colour of the paper out of the other three, by
+ * sums that leave their range; alpha is dropped here as it is in every format. */
+struct psd_stream {
+    uint8_t head[PSD_HEADER + PSD_SECTIONS * 4 + 2];
+    const uint8_t *rest; /* [rest_size] */
+    size_t rest_size, at;
+};
+
+static enum error_code open_psd(const struct codec_input *in, struct psd_stream *out,
+                                struct error *err)
 {
-    enum { MEMORY = 7, RGB = 3 }; /* RGBA, then RGB */
+    enum { MEMORY = 7 }; /* RGBA, then RGB */
     const uint8_t *bytes = in->bytes;
-    if (in->size < 26)
-        return short_of(in, 26, err);
+    if (in->size < PSD_HEADER)
+        return short_of(in, PSD_HEADER, err);
     size_t version = big(bytes + 4, 2), channels = big(bytes + 12, 2), depth = big(bytes + 22, 2);
     size_t height = big(bytes + 14, 4), width = big(bytes + 18, 4), mode = big(bytes + 24, 2);
-    if (version != 1 || channels < 3 || channels > 16 || (depth != 8 && depth != 16) || mode != RGB)
+    if (version != 1 || channels < 3 || channels > 16 || (depth != 8 && depth != 16) ||
+        mode != PSD_RGB)
         return error_set(err, ERROR_UNDECODABLE,
                          "psd: version %zu, %zu channels of %zu bits, colour mode %zu; expected "
                          "version 1, 3 to 16 channels of 8 or 16 bits, mode 3 (RGB)",
                          version, channels, depth, mode);
     TRY(codec_check(in, width, height, 1, MEMORY, err));
-    size_t at = 26;
-    for (int section = 0; section < 3; section++) { /* palette, resources, layers */
+    size_t at = PSD_HEADER;
+    for (int section = 0; section < PSD_SECTIONS; section++) { /* palette, resources, layers */
         if (in->size - at < 4 || in->size - at - 4 < big(bytes + at, 4))
             return codec_broken(in, "it is cut short", err);
         at += 4 + big(bytes + at, 4);
@@ -188,11 +201,44 @@ static enum error_code check_psd(const struct codec_input *in, struct error *err
     if (in->size - at < 2)
         return codec_broken(in, "it is cut short", err);
     size_t packed = big(bytes + at, 2);
-    size_t used = channels < 4 ? channels : 4;
+    at += 2;
     /* Packed: two bytes a row that tell its length, and at least two for 128 equal bytes. */
-    size_t least = packed ? height * channels * 2 + used * (width * height / 128) * 2
+    size_t lengths = packed ? height * 2 : 0;
+    size_t least = packed ? lengths * channels + (width * height / 128) * 2 * 3
                           : width * height * channels * (depth / 8);
-    return in->size - at - 2 < least ? short_of(in, at + 2 + least, err) : ERROR_NONE;
+    if (in->size - at < least)
+        return short_of(in, at + least, err);
+    at += lengths * (channels - 3); /* stb_image skips those of three */
+    *out = (struct psd_stream){.rest = bytes + at, .rest_size = in->size - at};
+    memcpy(out->head, bytes, PSD_HEADER);
+    out->head[12] = 0;
+    out->head[13] = 3;
+    out->head[sizeof out->head - 2] = (uint8_t)(packed >> 8);
+    out->head[sizeof out->head - 1] = (uint8_t)packed;
+    return ERROR_NONE;
+}
+
+static int read_psd(void *user, char *data, int size)
+{
+    struct psd_stream *stream = user;
+    int count = 0;
+    for (; count < size && stream->at < sizeof stream->head + stream->rest_size; stream->at++)
+        data[count++] = (char)(stream->at < sizeof stream->head
+                                   ? stream->head[stream->at]
+                                   : stream->rest[stream->at - sizeof stream->head]);
+    return count;
+}
+
+static void skip_psd(void *user, int count)
+{
+    struct psd_stream *stream = user;
+    stream->at += (size_t)count; /* never back: stb_image asks for what it has not read */
+}
+
+static int psd_is_at_end(void *user)
+{
+    const struct psd_stream *stream = user;
+    return stream->at >= sizeof stream->head + stream->rest_size;
 }
 
 /* ---- TGA ----------------------------------------------------------------------------------- */
@@ -223,21 +269,33 @@ static enum error_code check_tga(const struct codec_input *in, struct error *err
 
 /* ---- all ----------------------------------------------------------------------------------- */
 
-static enum error_code check_header(const struct codec_input *in, struct error *err)
+/* RGB pixels by stb_image, NULL if it failed; or an error in the header. */
+static enum error_code load(const struct codec_input *in, int *width, int *height, uint8_t **pixels,
+                            struct error *err)
 {
+    int channels; /* of the file */
+    if (in->format == IMAGE_PSD) {
+        struct psd_stream stream = {0};
+        TRY(open_psd(in, &stream, err));
+        const stbi_io_callbacks callbacks = {read_psd, skip_psd, psd_is_at_end};
+        *pixels = stbi_load_from_callbacks(&callbacks, &stream, width, height, &channels, 3);
+        return ERROR_NONE;
+    }
     if (in->format == IMAGE_BMP)
-        return check_bmp(in, err);
-    if (in->format == IMAGE_GIF)
-        return check_gif(in, err);
-    return in->format == IMAGE_PSD ? check_psd(in, err) : check_tga(in, err);
+        TRY(check_bmp(in, err));
+    else if (in->format == IMAGE_GIF)
+        TRY(check_gif(in, err));
+    else
+        TRY(check_tga(in, err));
+    *pixels = stbi_load_from_memory(in->bytes, (int)in->size, width, height, &channels, 3);
+    return ERROR_NONE;
 }
 
 enum error_code stb_decode(const struct codec_input *in, struct image *out, struct error *err)
 {
-    TRY(check_header(in, err));
-    int width, height, channels;
-    uint8_t *pixels =
-        stbi_load_from_memory(in->bytes, (int)in->size, &width, &height, &channels, 3);
+    int width, height;
+    uint8_t *pixels;
+    TRY(load(in, &width, &height, &pixels, err));
     if (!pixels && strcmp(stbi_failure_reason(), "outofmem") == 0)
         return error_set(err, ERROR_MEMORY, "%s: out of memory", image_format_name(in->format));
     if (!pixels)

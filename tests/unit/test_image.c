@@ -68,6 +68,44 @@ static void test_formats(void **state)
     assert_string_equal(image_format_name(IMAGE_UNKNOWN), "unknown");
 }
 
+/* A PSD file of 2 x 2 pixels, all of the same colour; returns its size. */
+static size_t put_psd(uint8_t *file, const uint8_t *color, uint8_t channels, uint8_t packed)
+{
+    const uint8_t head[] = {
+        '8', 'B', 'P', 'S', 0, 1, 0, 0, 0, 0, 0, 0, 0, channels,
+        0,   0,   0,   2,   0, 0, 0, 2, 0, 8, 0, 3, /* height, width, depth, RGB */
+        0,   0,   0,   0,   0, 0, 0, 0, 0, 0, 0, 0, 0, packed};
+    memcpy(file, head, sizeof head);
+    size_t size = sizeof head;
+    for (size_t row = 0; packed && row < 2 * (size_t)channels; row++) {
+        file[size++] = 0;
+        file[size++] = 2; /* bytes */
+    }
+    for (size_t i = 0; i < 2 * (size_t)channels; i++) {
+        file[size++] = packed ? 0xff : color[i / 2]; /* packed: twice what follows */
+        file[size++] = color[i / 2];
+    }
+    return size;
+}
+
+/* A colour darker than its alpha allows on white paper: stb_image's way to take the paper out of
+ * it would leave the range of a byte. */
+static void test_psd_alpha(void **state)
+{
+    (void)state;
+    static const uint8_t color[] = {10, 20, 30, 1, 99}; /* red, green, blue, alpha, a spare one */
+    uint8_t file[128];
+    for (uint8_t channels = 3; channels <= sizeof color; channels++)
+        for (uint8_t packed = 0; packed <= 1; packed++) {
+            size_t size = put_psd(file, color, channels, packed);
+            struct image image;
+            assert_int_equal(image_decode(file, size, &usual, &image, NULL), ERROR_NONE);
+            for (size_t i = 0; i < (size_t)2 * 2 * 3; i++)
+                assert_int_equal(image.pixels[i], color[i % 3]);
+            image_free(&image);
+        }
+}
+
 static void test_unknown(void **state)
 {
     (void)state;
@@ -277,7 +315,7 @@ int main(void)
         cmocka_unit_test(test_limits),    cmocka_unit_test(test_broken),
         cmocka_unit_test(test_pnm),       cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_exif),      cmocka_unit_test(test_accepted_formats),
-        cmocka_unit_test(test_shrinking),
+        cmocka_unit_test(test_shrinking), cmocka_unit_test(test_psd_alpha),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
