@@ -19,7 +19,7 @@
 #include <stdlib.h>
 
 #define MAX_CORES 1024
-#define SPINS     2000 /* rounds without work before a spinning thread begins to yield its core */
+#define SPINS     2000 /* rounds without work before a spinning thread gives up its core */
 
 /* A ticket: generation << 42 | end << 21 | first; both numbers may be POOL_MAX_ITEMS. */
 #define FIELD_BITS 21
@@ -34,6 +34,8 @@ struct team {
     _Atomic(void (*)(void *, size_t)) item;
     _Atomic(void *) context;
     _Atomic(size_t) done; /* items finished */
+    atomic_bool waits;    /* the leader sleeps until all are */
+    atomic_bool is_long;  /* see pool_for_long */
     char apart[64];       /* the next team's ticket in another cache line */
 };
 
@@ -47,21 +49,19 @@ struct pool {
     size_t cores;
     struct helper *helpers; /* [cores - 1] */
     size_t started;
-    atomic_size_t active; /* teams that lead */
+    atomic_size_t active;  /* teams that lead */
+    atomic_size_t calling; /* those of them that have items, or may have soon */
     atomic_size_t sleepers;
     atomic_size_t teams_used; /* teams beyond were never taken */
     atomic_bool stop;
     pthread_mutex_t mutex; /* for sleeping only */
     pthread_cond_t wake;
+    pthread_cond_t finished; /* a leader that sleeps may have all its items */
     struct team teams[POOL_MAX_TEAMS];
 };
 
-static void relax(size_t *rounds)
+static void relax(void)
 {
-    if (++*rounds > SPINS) {
-        sched_yield();
-        return;
-    }
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -90,17 +90,42 @@ static bool run_one(struct team *team, bool front)
     } while (!atomic_compare_exchange_weak_explicit(&team->ticket, &ticket, next,
                                                     memory_order_acq_rel, memory_order_acquire));
     /* The item is ours and unfinished, so the loop cannot be replaced before done counts it. */
+    if (ticket_first(ticket) + 1 == ticket_end(ticket) && atomic_load(&team->is_long))
+        atomic_fetch_sub(&team->pool->calling, 1);
     void (*item)(void *, size_t) = atomic_load_explicit(&team->item, memory_order_relaxed);
     void *context = atomic_load_explicit(&team->context, memory_order_relaxed);
     item(context, (size_t)(front ? ticket_first(ticket) : ticket_end(ticket) - 1));
-    atomic_fetch_add_explicit(&team->done, 1, memory_order_release);
+    atomic_fetch_add(&team->done, 1);
     return true;
+}
+
+/* Until all items are done. A helper's last item may be a whole image: then a core that spun would
+ * be one that others could use. */
+static void wait_for_helpers(struct team *team, size_t count)
+{
+    struct pool *pool = team->pool;
+    for (size_t rounds = 0; rounds < SPINS; rounds++) {
+        if (atomic_load_explicit(&team->done, memory_order_acquire) == count)
+            return;
+        relax();
+    }
+    pthread_mutex_lock(&pool->mutex);
+    atomic_store(&team->waits, true);
+    while (atomic_load(&team->done) != count)
+        pthread_cond_wait(&pool->finished, &pool->mutex);
+    atomic_store(&team->waits, false);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static bool is_serial(const struct team *team, size_t count)
+{
+    return !team || count < 2 || team->pool->cores < 2;
 }
 
 void pool_for(struct team *team, size_t count, void (*item)(void *context, size_t i), void *context)
 {
     assert(count <= POOL_MAX_ITEMS);
-    if (!team || count < 2 || team->pool->cores < 2) {
+    if (is_serial(team, count)) {
         for (size_t i = 0; i < count; i++)
             item(context, i);
         return;
@@ -113,8 +138,30 @@ void pool_for(struct team *team, size_t count, void (*item)(void *context, size_
                           memory_order_release);
     while (run_one(team, true))
         ;
-    for (size_t rounds = 0; atomic_load_explicit(&team->done, memory_order_acquire) != count;)
-        relax(&rounds);
+    wait_for_helpers(team, count);
+}
+
+static void wake_sleepers(struct pool *pool)
+{
+    if (atomic_load(&pool->sleepers) == 0)
+        return;
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+void pool_for_long(struct team *team, size_t count, void (*item)(void *context, size_t i),
+                   void *context)
+{
+    bool serial = is_serial(team, count);
+    if (!serial)
+        atomic_store(&team->is_long, true);
+    pool_for(team, count, item, context);
+    if (serial)
+        return;
+    atomic_store(&team->is_long, false);
+    atomic_fetch_add(&team->pool->calling, 1);
+    wake_sleepers(team->pool);
 }
 
 /* ---- helpers ----------------------------------------------------------------------------- */
@@ -122,7 +169,16 @@ void pool_for(struct team *team, size_t count, void (*item)(void *context, size_
 static bool may_help(const struct helper *helper)
 {
     size_t active = atomic_load(&helper->pool->active);
-    return active > 0 && helper->index + active < helper->pool->cores;
+    return atomic_load(&helper->pool->calling) > 0 && helper->index + active < helper->pool->cores;
+}
+
+static void wake_leader(struct team *team)
+{
+    if (!atomic_load(&team->waits))
+        return;
+    pthread_mutex_lock(&team->pool->mutex);
+    pthread_cond_broadcast(&team->pool->finished);
+    pthread_mutex_unlock(&team->pool->mutex);
 }
 
 /* One round over the teams; true where an item was run. */
@@ -134,8 +190,10 @@ static bool help_any(struct helper *helper)
         struct team *team = &pool->teams[(i + helper->index) % used];
         bool helped = false;
         while (atomic_load_explicit(&team->leading, memory_order_relaxed) && may_help(helper) &&
-               run_one(team, false))
+               run_one(team, false)) {
             helped = true;
+            wake_leader(team);
+        }
         if (helped)
             return true;
     }
@@ -163,20 +221,13 @@ static void *helper_main(void *argument)
             rounds = 0;
         } else if (help_any(helper)) {
             rounds = 0;
+        } else if (++rounds < SPINS) {
+            relax();
         } else {
-            relax(&rounds);
+            sched_yield();
         }
     }
     return NULL;
-}
-
-static void wake_sleepers(struct pool *pool)
-{
-    if (atomic_load(&pool->sleepers) == 0)
-        return;
-    pthread_mutex_lock(&pool->mutex);
-    pthread_cond_broadcast(&pool->wake);
-    pthread_mutex_unlock(&pool->mutex);
 }
 
 void pool_begin(struct team *team)
@@ -185,6 +236,7 @@ void pool_begin(struct team *team)
         return;
     atomic_store_explicit(&team->leading, true, memory_order_relaxed);
     atomic_fetch_add(&team->pool->active, 1);
+    atomic_fetch_add(&team->pool->calling, 1);
     wake_sleepers(team->pool);
 }
 
@@ -193,6 +245,7 @@ void pool_end(struct team *team)
     if (!team)
         return;
     atomic_store_explicit(&team->leading, false, memory_order_relaxed);
+    atomic_fetch_sub(&team->pool->calling, 1);
     if (atomic_fetch_sub(&team->pool->active, 1) > 1)
         wake_sleepers(team->pool); /* a core has become free for the others */
 }
@@ -221,6 +274,7 @@ enum error_code pool_new(size_t cores, struct pool **out, struct error *err)
         pool->teams[i].pool = pool;
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
+    pthread_cond_init(&pool->finished, NULL);
     for (size_t i = 0; i + 1 < cores; i++, pool->started++) {
         helpers[i] = (struct helper){.pool = pool, .index = i};
         if (pthread_create(&helpers[i].thread, NULL, helper_main, &helpers[i]) != 0) {
@@ -244,6 +298,7 @@ void pool_free(struct pool *pool)
     for (size_t i = 0; i < pool->started; i++)
         pthread_join(pool->helpers[i].thread, NULL);
     pthread_cond_destroy(&pool->wake);
+    pthread_cond_destroy(&pool->finished);
     pthread_mutex_destroy(&pool->mutex);
     free(pool->helpers);
     free(pool);

@@ -45,4 +45,9 @@ size_t pool_cores(const struct team *team);
 void pool_for(struct team *team, size_t count, void (*item)(void *context, size_t i),
               void *context);
 
+/* The same for items that take milliseconds: helpers that find none left sleep until the loop ends,
+ * so that others have their cores. */
+void pool_for_long(struct team *team, size_t count, void (*item)(void *context, size_t i),
+                   void *context);
+
 #endif

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -22,14 +23,18 @@ static void count_item(void *context, size_t i)
     counts->seen[i]++;
 }
 
-/* Loops of all lengths, one after another on the same team. */
+typedef void loop(struct team *team, size_t count, void (*item)(void *context, size_t i),
+                  void *context);
+
+/* Loops of all lengths and both kinds, one after another on the same team. */
 static void run_loops(struct team *team)
 {
     struct counts counts;
     pool_begin(team);
-    for (size_t length = 0; length <= ITEMS; length += 1 + length / 8) {
+    loop *const kinds[] = {pool_for, pool_for_long, pool_for_long, pool_for};
+    for (size_t length = 0, n = 0; length <= ITEMS; length += 1 + length / 8, n++) {
         memset(&counts, 0, sizeof counts);
-        pool_for(team, length, count_item, &counts);
+        kinds[n % 4](team, length, count_item, &counts);
         for (size_t i = 0; i < ITEMS; i++)
             if (counts.seen[i] != (i < length))
                 fail_msg("item %zu of %zu ran %d times", i, length, counts.seen[i]);
@@ -103,10 +108,39 @@ static void test_helpers_help(void **state)
     for (size_t i = 0; i < 10; i++) {
         atomic_int arrived = 0;
         pool_begin(team);
-        pool_for(team, 2, meet, &arrived);
+        (i % 2 ? pool_for_long : pool_for)(team, 2, meet, &arrived);
         pool_end(team);
         assert_int_equal(arrived, 2);
     }
+    pool_team_free(team);
+    pool_free(pool);
+}
+
+/* A leader that has slept until a helper's last item was done goes on. */
+static void end_late(void *context, size_t i)
+{
+    atomic_size_t *first = context;
+    if (atomic_exchange(first, i + 1) ==
+        0) /* the first to come stays on until the other has come */
+        while (atomic_load(first) == i + 1)
+            ;
+    else
+        usleep(2000);
+}
+
+static void test_late_helpers(void **state)
+{
+    (void)state;
+    struct pool *pool = NULL;
+    struct team *team = NULL;
+    assert_int_equal(pool_new(2, &pool, NULL), ERROR_NONE);
+    assert_int_equal(pool_team_new(pool, &team, NULL), ERROR_NONE);
+    pool_begin(team);
+    for (size_t i = 0; i < 50; i++) {
+        atomic_size_t first = 0;
+        (i % 2 ? pool_for_long : pool_for)(team, 2, end_late, &first);
+    }
+    pool_end(team);
     pool_team_free(team);
     pool_free(pool);
 }
@@ -132,9 +166,8 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lone),
-        cmocka_unit_test(test_many_leaders),
-        cmocka_unit_test(test_helpers_help),
+        cmocka_unit_test(test_lone),         cmocka_unit_test(test_many_leaders),
+        cmocka_unit_test(test_helpers_help), cmocka_unit_test(test_late_helpers),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
