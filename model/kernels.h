@@ -65,8 +65,10 @@ struct kernels {
     size_t (*packed_bytes)(const struct conv *conv);
     /* packed <- source[out][in / groups][kernel][kernel], bias[out]; packed comes zeroed. */
     void (*pack)(const struct conv *conv, const float *source, const float *bias, void *packed);
-    /* Bytes of scratch that conv needs for a batch of images of height x width; 0 for none. */
-    size_t (*conv_scratch)(const struct conv *conv, size_t batch, size_t height, size_t width);
+    /* Bytes of scratch that conv needs for up to `batch` images of height x width with this team; 0
+     * for none. */
+    size_t (*conv_scratch)(const struct conv *conv, size_t batch, size_t height, size_t width,
+                           const struct team *team);
     /* out[batch] = conv(in[batch]) + bias, in[] active (or the photo), out[] active after the
      * ReLU or linear without one, as conv->relu says. An image's result does not depend on the
      * rest of its batch, nor on the team's helpers, to the last bit. */
@@ -79,9 +81,10 @@ struct kernels {
      * for nothing. */
     void (*max_pool)(size_t planes, size_t c, size_t height, size_t width, size_t pad,
                      size_t out_height, size_t out_width, const void *in, void *out);
-    /* out[planes][c], fp32 = mean over in[planes][area][c], linear: the squeeze, and the last
-     * pool. */
-    void (*average_pool)(size_t planes, size_t c, size_t area, const void *in, float *out);
+    /* out[planes][c], fp32 = the sums of the pixels begin..end-1 of in[planes][area][c], linear:
+     * for the squeeze, and the last pool. */
+    void (*sum_pixels)(size_t planes, size_t c, size_t area, size_t begin, size_t end,
+                       const void *in, float *out);
     /* y[planes][area][c] = relu(u * gate[planes][c] + shortcut), all linear; y may be the shortcut.
      * A gate of NULL is all ones. Where active is another kind, active <- y in units of `scale`,
      * unless it is NULL. */

@@ -14,9 +14,10 @@ static bool is_gemm(const struct conv *conv)
     return conv->kernel == 1 && conv->stride == 1 && conv->pad == 0 && !conv->planar_in;
 }
 
-static size_t conv_scratch(const struct conv *conv, size_t batch, size_t height, size_t width)
+static size_t conv_scratch(const struct conv *conv, size_t batch, size_t height, size_t width,
+                           const struct team *team)
 {
-    (void)batch; /* one image at a time */
+    (void)batch, (void)team; /* one image at a time */
     if (is_gemm(conv))
         return 0;
     return conv_out(conv, height) * conv_out(conv, width) * conv->kernel * conv->kernel *

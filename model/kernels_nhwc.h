@@ -31,25 +31,26 @@ static void max_pool(size_t planes, size_t c, size_t height, size_t width, size_
 
 /* Sums run over 64 pixels before they are added up, which keeps the rounding error of large
  * images small. */
-static void average_pool(size_t planes, size_t c, size_t area, const void *input, float *out)
+static void sum_pixels(size_t planes, size_t c, size_t area, size_t begin, size_t end,
+                       const void *input, float *sums)
 {
     enum { RUN = 64, WIDTH = 16 };
     const float *in = input;
-    for (size_t n = 0; n < planes; n++, in += area * c, out += c)
+    for (size_t n = 0; n < planes; n++, in += area * c, sums += c)
         for (size_t c0 = 0; c0 < c; c0 += WIDTH) {
             size_t width = c - c0 < WIDTH ? c - c0 : WIDTH;
             float total[WIDTH] = {0};
-            for (size_t p0 = 0; p0 < area; p0 += RUN) {
+            for (size_t p0 = begin; p0 < end; p0 += RUN) {
                 float sum[WIDTH] = {0};
-                size_t end = p0 + RUN < area ? p0 + RUN : area;
-                for (size_t p = p0; p < end; p++)
+                size_t stop = p0 + RUN < end ? p0 + RUN : end;
+                for (size_t p = p0; p < stop; p++)
                     for (size_t i = 0; i < width; i++)
                         sum[i] += in[p * c + c0 + i];
                 for (size_t i = 0; i < width; i++)
                     total[i] += sum[i];
             }
             for (size_t i = 0; i < width; i++)
-                out[c0 + i] = total[i] / (float)area;
+                sums[c0 + i] = total[i];
         }
 }
 
@@ -106,5 +107,5 @@ static void pack(const struct conv *conv, const float *source, const float *bias
         .name = NAME, .precision = PRECISION_FP32, .native = true, .lanes = 0,                     \
         .supported = supported, .active_bytes = sizeof(float), .linear_bytes = sizeof(float),      \
         .packed_bytes = packed_bytes, .pack = pack, .conv_scratch = CONV_SCRATCH, .conv = CONV,    \
-        .max_pool = max_pool, .average_pool = average_pool, .scale_add_relu = scale_add_relu       \
+        .max_pool = max_pool, .sum_pixels = sum_pixels, .scale_add_relu = scale_add_relu           \
     }

@@ -2,9 +2,10 @@
  * Slow by design; every other backend is tested against it. */
 #include "kernels_nhwc.h"
 
-static size_t conv_scratch(const struct conv *conv, size_t batch, size_t height, size_t width)
+static size_t conv_scratch(const struct conv *conv, size_t batch, size_t height, size_t width,
+                           const struct team *team)
 {
-    (void)conv, (void)batch, (void)height, (void)width;
+    (void)conv, (void)batch, (void)height, (void)width, (void)team;
     return 0;
 }
 

@@ -156,8 +156,10 @@ static bool is_copied(const struct conv *conv)
 }
 
 /* The last window's last word may reach beyond the image. */
-static size_t direct_scratch(const struct conv *conv, size_t batch, size_t height, size_t width)
+static size_t direct_scratch(const struct conv *conv, size_t batch, size_t height, size_t width,
+                             const struct team *team)
 {
+    (void)team;
     return is_copied(conv) ? batch * in_image(conv, height, width) * sizeof(active) + sizeof(word)
                            : 0;
 }
@@ -312,6 +314,8 @@ static void choose_chunks(struct job *job, size_t cores)
     job->weights_outside =
         job->images * in_bytes * (job->groups - 1) < weights * (job->images * fitting - 1);
     size_t wanted = job->weights_outside ? 1 : fitting;
+    if (wanted > 1) /* so that no chunk lies half with one core and half with another */
+        wanted = min_size(divide_up(wanted, cores) * cores, most);
     if (cores > 1 && items * wanted < cores * ITEMS_A_CORE)
         wanted = min_size(divide_up(cores * ITEMS_A_CORE, items), most);
     job->chunks = wanted ? wanted : 1;

@@ -98,7 +98,7 @@ INLINE active photo_active(float value, float inverse)
 
 /* Winograd's method in fp32, as its transforms would lose bf16's digits. An fp32 product costs as
  * much as two of bf16, so where the CPU multiplies bf16 only the form that saves most pays. */
-#define WINOGRAD_4X4     256
+#define WINOGRAD_4X4     128
 #define WINOGRAD_2X2     (IS_NATIVE ? 0 : 512)
 #define WINOGRAD_STRIDED (IS_NATIVE ? 0 : 256)
 typedef float point;
@@ -122,9 +122,9 @@ INLINE point_weight winograd_weight(double value)
 }
 
 INLINE void winograd_multiply(const point *v, size_t in_blocks, size_t pixels, const word *weights,
-                              size_t blocks, sums *m)
+                              size_t blocks, const word *next, sums *m)
 {
-    MULTIPLY(SIMD_VECTORS)(v, in_blocks, pixels, weights, blocks, m);
+    MULTIPLY(SIMD_VECTORS)(v, in_blocks, pixels, weights, blocks, next, m);
 }
 
 INLINE void winograd_end(sums sum, const float *bias, size_t head, bool relu, void *out,
@@ -154,6 +154,6 @@ const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
                                     .conv_scratch = form_scratch,
                                     .conv = form_conv,
                                     .max_pool = max_pool,
-                                    .average_pool = average_pool,
+                                    .sum_pixels = sum_pixels,
                                     .scale_add_relu = scale_add_relu,
                                     .peak = peak};

@@ -65,12 +65,12 @@ INLINE active photo_active(float value, float inverse)
 /* The same for the other precisions, which multiply by Winograd's method in fp32; see
  * kernels_vector.h. */
 void MULTIPLY(SIMD_SYMBOL)(const float *v, size_t in_blocks, size_t pixels, const void *weights,
-                           size_t blocks, void *m)
+                           size_t blocks, const void *next, void *m)
 {
-    multiply_pixels(v, in_blocks, pixels, weights, blocks, m);
+    multiply_pixels(v, in_blocks, pixels, weights, blocks, next, m);
 }
 
-#define WINOGRAD_4X4      256
+#define WINOGRAD_4X4      128
 #define WINOGRAD_2X2      512
 #define WINOGRAD_STRIDED  256
 #define winograd_multiply multiply_pixels
@@ -123,6 +123,6 @@ const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
                                     .conv_scratch = form_scratch,
                                     .conv = form_conv,
                                     .max_pool = max_pool,
-                                    .average_pool = average_pool,
+                                    .sum_pixels = sum_pixels,
                                     .scale_add_relu = scale_add_relu,
                                     .peak = peak};

@@ -230,6 +230,6 @@ const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
                                     .conv_scratch = form_scratch,
                                     .conv = form_conv,
                                     .max_pool = max_pool,
-                                    .average_pool = average_pool,
+                                    .sum_pixels = sum_pixels,
                                     .scale_add_relu = scale_add_relu,
                                     .peak = peak};

@@ -55,29 +55,30 @@ static void max_pool(size_t planes, size_t c, size_t height, size_t width, size_
 
 /* Sums run over 64 pixels before they are added up, which keeps the rounding error of large
  * images small. */
-static void average_pool(size_t planes, size_t c, size_t area, const void *input, float *out)
+static void sum_pixels(size_t planes, size_t c, size_t area, size_t begin, size_t end,
+                       const void *input, float *out)
 {
     enum { RUN = 64 };
     const linear *in = input;
     (void)c;
     for (size_t i = 0; i < planes; i++, in += area * LANES, out += LANES) {
         vec total[REGISTERS] = {0};
-        for (size_t p0 = 0; p0 < area; p0 += RUN) {
+        for (size_t p0 = begin; p0 < end; p0 += RUN) {
             vec even[REGISTERS] = {0}, odd[REGISTERS] = {0}; /* so that two additions overlap */
-            size_t p = p0, end = min_size(p0 + RUN, area);
-            for (; p + 1 < end; p += 2)
+            size_t p = p0, stop = min_size(p0 + RUN, end);
+            for (; p + 1 < stop; p += 2)
                 for (size_t r = 0; r < REGISTERS; r++) {
                     even[r] += linear_load(in + p * LANES + r * SIMD_FLOATS);
                     odd[r] += linear_load(in + (p + 1) * LANES + r * SIMD_FLOATS);
                 }
             for (size_t r = 0; r < REGISTERS; r++) {
-                if (p < end)
+                if (p < stop)
                     even[r] += linear_load(in + p * LANES + r * SIMD_FLOATS);
                 total[r] += even[r] + odd[r];
             }
         }
         for (size_t r = 0; r < REGISTERS; r++)
-            *(vec *)(out + r * SIMD_FLOATS) = total[r] / (float)area;
+            *(vec *)(out + r * SIMD_FLOATS) = total[r];
     }
 }
 

@@ -265,9 +265,10 @@ static void aim_ahead(struct tile *tile, const word *weights, size_t words, size
 }
 
 /* Matrix multiplication by the tiles of a 1x1 convolution, without bias:
- * m[blocks][pixels][16] = weights[blocks][in_blocks][words][16] times v[in_blocks][pixels][16]. */
+ * m[blocks][pixels][16] = weights[blocks][in_blocks][words][16] times v[in_blocks][pixels][16].
+ * `next`: the weights of the product that follows, to be prefetched, or NULL. */
 static inline void multiply_pixels(const active *v, size_t in_blocks, size_t pixels,
-                                   const word *weights, size_t blocks, sums *m)
+                                   const word *weights, size_t blocks, const word *next, sums *m)
 {
     static const float no_bias[4 * LANES];
     size_t panel = in_blocks * WORDS * LANES, wide = widest_of(pixels);
@@ -286,7 +287,8 @@ static inline void multiply_pixels(const active *v, size_t in_blocks, size_t pix
                             .kept = m + b * pixels * REGISTERS,
                             .kept_pixel = REGISTERS,
                             .kept_block = pixels * REGISTERS};
-        aim_ahead(&tile, tile.weights + width * panel, WORDS, divide_up(pixels, most));
+        aim_ahead(&tile, b + width < blocks || !next ? tile.weights + width * panel : next, WORDS,
+                  divide_up(pixels, most));
         run_row(&tile, run, most, pixels, LANES);
     }
 }

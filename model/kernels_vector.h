@@ -31,10 +31,10 @@ typedef uint32_t uvec __attribute__((vector_size(SIMD_FLOATS * sizeof(uint32_t))
 #define MULTIPLY(symbol) PASTE(symbol, _multiply)
 #ifdef SIMD_VECTORS
 void MULTIPLY(SIMD_VECTORS)(const float *v, size_t in_blocks, size_t pixels, const void *weights,
-                            size_t blocks, void *m);
+                            size_t blocks, const void *next, void *m);
 #else
 void MULTIPLY(SIMD_SYMBOL)(const float *v, size_t in_blocks, size_t pixels, const void *weights,
-                           size_t blocks, void *m);
+                           size_t blocks, const void *next, void *m);
 #endif
 
 static bool supported(void)

@@ -31,11 +31,16 @@
  *   winograd_multiply see multiply_pixels in kernels_simd_tile.h
  *   winograd_end      like sums_end, of the sums that the transform back gives
  *
- * Rows of patches are taken in chunks, so that what lies between the three steps stays in the
- * cache:
+ * Patches, counted over all images, are taken in chunks, so that what lies between the three steps
+ * stays in the cache:
  *   v         [points][in blocks][patches][16]: transformed input
- *   m         [points][out blocks][patches][16]: products
+ *   m         [groups][points][out blocks of a group][patches][16]: products
  *   weights   [weight points][out blocks][in blocks][words][16], after the head
+ *
+ * Cores may have caches of their own, so as little as possible passes between them. Where there are
+ * patches enough each core takes a lane, a run of patches from input to output, with a v and an m
+ * of its own. Elsewhere, where the weights are most of what is read, they share v, and each
+ * multiplies and transforms back groups of output blocks.
  */
 
 enum form { FORM_DIRECT, FORM_4X4, FORM_2X2, FORM_STRIDED };
@@ -79,8 +84,8 @@ static size_t form_points(enum form form)
 #define PATCH_LANES (sizeof(patch_lanes) / sizeof(point))
 _Static_assert(PATCH_LANES <= LANES, "a register of patch_lanes lies within a block");
 
-/* Output blocks that an item multiplies. */
-#define MULTIPLY_BLOCKS 4
+/* Fewest patches of a lane: so many uses of a weight take longer than to fetch it from memory. */
+#define LANE_PATCHES 16
 
 static size_t max_size(size_t a, size_t b)
 {
@@ -174,8 +179,13 @@ struct winograd {
     unsigned char *out; /* [images][out blocks][height][width][16], of out_bytes a pixel */
     struct extent in_size, out_size;
     size_t across, down; /* patches that cover an image */
-    size_t first, rows;  /* rows of patches in the present chunk, counted over all images */
+    size_t patches;      /* of all images */
+    size_t most;         /* of a chunk */
+    size_t lanes;
+    size_t first, count; /* patches of the present chunk */
     size_t in_blocks, out_blocks;
+    size_t group; /* output blocks */
+    unsigned char *scratch;
     point *v;
     sums *m;
 };
@@ -183,7 +193,8 @@ struct winograd {
 /* Bytes of v and of m for so many patches. */
 static size_t v_bytes(const struct conv *conv, size_t patches)
 {
-    return form_points(form_of(conv)) * blocks_of(conv->in) * patches * LANES * sizeof(point);
+    size_t bytes = form_points(form_of(conv)) * blocks_of(conv->in) * patches * LANES;
+    return divide_up(bytes * sizeof(point), sizeof(sums)) * sizeof(sums);
 }
 
 static size_t m_bytes(const struct conv *conv, size_t patches)
@@ -197,24 +208,56 @@ static size_t patches_along(const struct conv *conv, size_t side)
     return divide_up(side, form_step(form_of(conv)));
 }
 
-/* Rows of patches, of all images together, that a chunk takes. */
-static size_t chunk_rows(const struct conv *conv, size_t batch, struct extent out)
+/* Most patches of a chunk: whole tiles, if one fits. */
+static size_t chunk_patches(const struct conv *conv)
 {
-    size_t across = patches_along(conv, out.width), all = batch * patches_along(conv, out.height);
     size_t bytes = max_size(WINOGRAD_CHUNK_BYTES, winograd_packed_bytes(conv) / 2);
-    size_t rows = bytes / (v_bytes(conv, across) + m_bytes(conv, across));
-    return rows == 0 ? 1 : divide_up(all, divide_up(all, rows)); /* of nearly equal size */
+    size_t patches = bytes / (v_bytes(conv, TILE_1) + m_bytes(conv, TILE_1)) * TILE_1;
+    return max_size(patches, TILE_1);
 }
 
-static size_t winograd_scratch(const struct conv *conv, size_t batch, size_t height, size_t width)
+/* Of so many patches. */
+static size_t lanes_of(size_t patches, size_t cores)
 {
-    struct extent out = {conv_out(conv, height), conv_out(conv, width)};
-    /* Of fewer images a chunk may take more rows. */
-    size_t most = 0;
-    for (size_t n = 1; n <= batch; n++)
-        most = max_size(most, chunk_rows(conv, n, out));
-    size_t patches = most * patches_along(conv, out.width);
-    return v_bytes(conv, patches) + m_bytes(conv, patches);
+    return cores > 1 && patches >= cores * LANE_PATCHES ? cores : 1;
+}
+
+static size_t lane_bytes(const struct conv *conv, size_t patches, size_t lanes)
+{
+    size_t chunk = min_size(chunk_patches(conv), divide_up(patches, lanes));
+    return v_bytes(conv, chunk) + m_bytes(conv, chunk);
+}
+
+static size_t winograd_scratch(const struct conv *conv, size_t batch, size_t height, size_t width,
+                               const struct team *team)
+{
+    size_t patches = batch * patches_along(conv, conv_out(conv, height)) *
+                     patches_along(conv, conv_out(conv, width));
+    size_t lanes = lanes_of(patches, pool_cores(team));
+    /* Of fewer images there may be but one lane. */
+    return max_size(lanes * lane_bytes(conv, patches, lanes), lane_bytes(conv, patches, 1));
+}
+
+/* A patch's place. */
+struct place {
+    size_t image, row, column;
+};
+
+static struct place place_of(const struct winograd *w, size_t patch)
+{
+    size_t row = patch / w->across;
+    return (struct place){row / w->down, row % w->down, patch % w->across};
+}
+
+INLINE void step_on(const struct winograd *w, struct place *at)
+{
+    if (++at->column < w->across)
+        return;
+    at->column = 0;
+    if (++at->row < w->down)
+        return;
+    at->row = 0;
+    at->image++;
 }
 
 /* B^T applied to a column or row of a patch, in place. */
@@ -311,19 +354,21 @@ static void copy_patch(const struct winograd *w, const active *in, size_t y, siz
         }
 }
 
-/* An input block and a row of patches. */
-INLINE void transform_row(const enum form form, const struct winograd *w, size_t block, size_t row)
+/* An input block of the chunk's patches begin..end-1. */
+INLINE void transform_patches(const enum form form, const struct winograd *w, size_t block,
+                              size_t begin, size_t end)
 {
     const size_t patch = form_patch(form), step = form_step(form) * w->conv->stride;
-    size_t image = (w->first + row) / w->down, y = (w->first + row) % w->down * step;
-    size_t patches = w->rows * w->across, apart = w->in_blocks * patches * LANES;
+    size_t apart = w->in_blocks * w->count * LANES;
     struct extent size = w->in_size;
-    const active *in = w->in + (image * w->in_blocks + block) * size.height * size.width * LANES;
-    for (size_t i = 0; i < w->across; i++) {
-        point *v = w->v + (block * patches + row * w->across + i) * LANES;
+    struct place at = place_of(w, w->first + begin);
+    for (size_t i = begin; i < end; i++, step_on(w, &at)) {
+        const active *in =
+            w->in + (at.image * w->in_blocks + block) * size.height * size.width * LANES;
+        point *v = w->v + (block * w->count + i) * LANES;
         active copy[MOST_PATCH * MOST_PATCH * LANES];
         const active *from = copy;
-        size_t x = i * step, pitch = patch * LANES;
+        size_t x = at.column * step, y = at.row * step, pitch = patch * LANES;
         if (y >= 1 && x >= 1 && y - 1 + patch <= size.height && x - 1 + patch <= size.width) {
             from = in + ((y - 1) * size.width + x - 1) * LANES;
             pitch = size.width * LANES;
@@ -335,32 +380,18 @@ INLINE void transform_row(const enum form form, const struct winograd *w, size_t
     }
 }
 
-/* Item: a row of patches and an input block. */
-static void transform_row_item(void *context, size_t item)
+/* Item: an input block of as many patches as an image has in a row. */
+static void transform_item(void *context, size_t item)
 {
     const struct winograd *w = context;
-    size_t block = item % w->in_blocks, row = item / w->in_blocks;
+    size_t block = item % w->in_blocks, begin = item / w->in_blocks * w->across;
+    size_t end = min_size(begin + w->across, w->count);
     if (WINOGRAD_4X4 && w->form == FORM_4X4)
-        transform_row(FORM_4X4, w, block, row);
+        transform_patches(FORM_4X4, w, block, begin, end);
     else if (WINOGRAD_2X2 && w->form == FORM_2X2)
-        transform_row(FORM_2X2, w, block, row);
+        transform_patches(FORM_2X2, w, block, begin, end);
     else if (WINOGRAD_STRIDED)
-        transform_row(FORM_STRIDED, w, block, row);
-}
-
-/* Item: a point and a group of output blocks; all patches of the chunk. */
-static void multiply_item(void *context, size_t item)
-{
-    const struct winograd *w = context;
-    size_t groups = divide_up(w->out_blocks, MULTIPLY_BLOCKS), patches = w->rows * w->across;
-    size_t at = item / groups, b = item % groups * MULTIPLY_BLOCKS, patch = form_patch(w->form);
-    size_t weights_at = weight_index(w->form, at / patch) * weight_side(w->form) +
-                        weight_index(w->form, at % patch);
-    winograd_multiply(w->v + at * w->in_blocks * patches * LANES, w->in_blocks, patches,
-                      packed_weights(w->conv) +
-                          (weights_at * w->out_blocks + b) * winograd_panel(w->conv),
-                      min_size(MULTIPLY_BLOCKS, w->out_blocks - b),
-                      w->m + (at * w->out_blocks + b) * patches * REGISTERS);
+        transform_patches(FORM_STRIDED, w, block, begin, end);
 }
 
 /* One register's worth of channels of one patch, from channel `first` of a block on, back to
@@ -397,42 +428,80 @@ INLINE void restore_patch(const enum form form, const struct winograd *w, const 
     }
 }
 
-/* An output block and a row of patches. */
-INLINE void restore_row(const enum form form, const struct winograd *w, size_t block, size_t row)
+/* An output block of all patches of the chunk; m's points are `apart` registers apart. */
+INLINE void restore_patches(const enum form form, const struct winograd *w, size_t block,
+                            const sums *m, size_t apart)
 {
     const size_t step = form_step(form);
-    size_t patches = w->rows * w->across, apart = w->out_blocks * patches * REGISTERS;
-    size_t image = (w->first + row) / w->down, y = (w->first + row) % w->down * step;
-    struct extent size = w->out_size, within = {min_size(step, size.height - y), step};
-    unsigned char *out =
-        w->out +
-        (((image * w->out_blocks + block) * size.height + y) * size.width) * out_bytes(w->conv);
-    for (size_t i = 0; i < w->across; i++, out += step * out_bytes(w->conv)) {
-        const sums *m = w->m + (block * patches + row * w->across + i) * REGISTERS;
-        within.width = min_size(step, size.width - i * step);
+    size_t pixel = out_bytes(w->conv);
+    struct extent size = w->out_size;
+    struct place at = place_of(w, w->first);
+    for (size_t i = 0; i < w->count; i++, step_on(w, &at)) {
+        size_t y = at.row * step, x = at.column * step;
+        struct extent within = {min_size(step, size.height - y), min_size(step, size.width - x)};
+        size_t row = (at.image * w->out_blocks + block) * size.height + y;
         for (size_t r = 0; r < REGISTERS; r++)
-            restore_patch(form, w, m + r, apart,
+            restore_patch(form, w, m + i * REGISTERS + r, apart,
                           packed_bias(w->conv) + block * LANES + r * SIMD_FLOATS, within,
-                          r * SIMD_FLOATS, out);
+                          r * SIMD_FLOATS, w->out + (row * size.width + x) * pixel);
     }
 }
 
-/* Item: a row of patches and an output block. */
-static void restore_row_item(void *context, size_t item)
+/* The weights of a point for an output block and those that follow. */
+static const word *weights_of(const struct winograd *w, size_t at, size_t block)
+{
+    size_t patch = form_patch(w->form), side = weight_side(w->form);
+    size_t index = weight_index(w->form, at / patch) * side + weight_index(w->form, at % patch);
+    return packed_weights(w->conv) + (index * w->out_blocks + block) * winograd_panel(w->conv);
+}
+
+/* Item: a group of output blocks, all of the chunk. */
+static void output_item(void *context, size_t item)
 {
     const struct winograd *w = context;
-    size_t block = item % w->out_blocks, row = item / w->out_blocks;
-    if (WINOGRAD_4X4 && w->form == FORM_4X4)
-        restore_row(FORM_4X4, w, block, row);
-    else if (WINOGRAD_2X2 && w->form == FORM_2X2)
-        restore_row(FORM_2X2, w, block, row);
-    else if (WINOGRAD_STRIDED)
-        restore_row(FORM_STRIDED, w, block, row);
+    size_t first = item * w->group, blocks = min_size(w->group, w->out_blocks - first);
+    size_t points = form_points(w->form);
+    size_t area = w->count * REGISTERS, apart = blocks * area;
+    sums *m = w->m + first * points * area;
+    for (size_t at = 0; at < points; at++)
+        winograd_multiply(w->v + at * w->in_blocks * w->count * LANES, w->in_blocks, w->count,
+                          weights_of(w, at, first), blocks,
+                          at + 1 < points ? weights_of(w, at + 1, first) : NULL, m + at * apart);
+    for (size_t b = 0; b < blocks; b++)
+        if (WINOGRAD_4X4 && w->form == FORM_4X4)
+            restore_patches(FORM_4X4, w, first + b, m + b * area, apart);
+        else if (WINOGRAD_2X2 && w->form == FORM_2X2)
+            restore_patches(FORM_2X2, w, first + b, m + b * area, apart);
+        else if (WINOGRAD_STRIDED)
+            restore_patches(FORM_STRIDED, w, first + b, m + b * area, apart);
+}
+
+/* Patches begin..end-1, in chunks of nearly equal size. */
+static void convolve_patches(struct winograd *w, size_t begin, size_t end, struct team *team)
+{
+    size_t chunk = divide_up(end - begin, divide_up(end - begin, w->most));
+    chunk = min_size(divide_up(chunk, TILE_1) * TILE_1, w->most);
+    w->v = (point *)(void *)w->scratch;
+    for (w->first = begin; w->first < end; w->first += w->count) {
+        w->count = min_size(chunk, end - w->first);
+        w->m = (sums *)(void *)(w->scratch + v_bytes(w->conv, w->count));
+        pool_for(team, w->in_blocks * divide_up(w->count, w->across), transform_item, w);
+        pool_for(team, divide_up(w->out_blocks, w->group), output_item, w);
+    }
+}
+
+/* Item: a lane. */
+static void lane_item(void *context, size_t lane)
+{
+    struct winograd w = *(const struct winograd *)context;
+    w.scratch += lane * lane_bytes(w.conv, w.patches, w.lanes);
+    convolve_patches(&w, w.patches * lane / w.lanes, w.patches * (lane + 1) / w.lanes, NULL);
 }
 
 static void conv_winograd(const struct conv *conv, size_t batch, size_t height, size_t width,
                           const void *in, void *scratch, void *out, struct team *team)
 {
+    enum { GROUPS_A_CORE = 2 };
     struct winograd w = {.conv = conv,
                          .form = form_of(conv),
                          .in = in,
@@ -441,18 +510,21 @@ static void conv_winograd(const struct conv *conv, size_t batch, size_t height, 
                          .out_size = {conv_out(conv, height), conv_out(conv, width)},
                          .in_blocks = blocks_of(conv->in),
                          .out_blocks = blocks_of(conv->out),
-                         .v = scratch};
+                         .scratch = scratch};
+    size_t cores = pool_cores(team);
     w.across = patches_along(conv, w.out_size.width);
     w.down = patches_along(conv, w.out_size.height);
-    size_t rows = chunk_rows(conv, batch, w.out_size), all = batch * w.down;
-    size_t products = form_points(w.form) * divide_up(w.out_blocks, MULTIPLY_BLOCKS);
-    w.m = (sums *)(void *)((unsigned char *)scratch + v_bytes(conv, rows * w.across));
-    for (w.first = 0; w.first < all; w.first += rows) {
-        w.rows = min_size(rows, all - w.first);
-        pool_for(team, w.in_blocks * w.rows, transform_row_item, &w);
-        pool_for(team, products, multiply_item, &w);
-        pool_for(team, w.out_blocks * w.rows, restore_row_item, &w);
+    w.patches = batch * w.down * w.across;
+    w.lanes = lanes_of(w.patches, cores);
+    w.most = min_size(chunk_patches(conv), divide_up(w.patches, w.lanes));
+    w.group = w.out_blocks;
+    if (w.lanes > 1) {
+        pool_for(team, w.lanes, lane_item, &w);
+        return;
     }
+    if (cores > 1)
+        w.group = divide_up(w.out_blocks, cores * GROUPS_A_CORE);
+    convolve_patches(&w, 0, w.patches, team);
 }
 
 /* ---- which form a convolution takes ---------------------------------------------------------- */
@@ -467,9 +539,10 @@ static void form_pack(const struct conv *conv, const float *source, const float 
     (form_of(conv) ? winograd_pack : direct_pack)(conv, source, bias, packed);
 }
 
-static size_t form_scratch(const struct conv *conv, size_t batch, size_t height, size_t width)
+static size_t form_scratch(const struct conv *conv, size_t batch, size_t height, size_t width,
+                           const struct team *team)
 {
-    return (form_of(conv) ? winograd_scratch : direct_scratch)(conv, batch, height, width);
+    return (form_of(conv) ? winograd_scratch : direct_scratch)(conv, batch, height, width, team);
 }
 
 static void form_conv(const struct conv *conv, size_t batch, size_t height, size_t width,

@@ -41,12 +41,30 @@ static size_t max_size(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+/* Parts of an image's pixels that are summed up apart, so that a core can take those it computed.
+ * That depends on the number of pixels alone, as no sum may depend on the team. */
+static size_t parts_of(size_t area)
+{
+    enum { PIXELS = 96, MOST = 8 };
+    size_t parts = area / PIXELS;
+    return parts < 1 ? 1 : parts > MOST ? MOST : parts;
+}
+
 /* ---- layout ------------------------------------------------------------------------------ */
 
+/* Bytes of the three parts of b->activations during a block, for all b->images. Each holds two
+ * things one after the other, the second as soon as the first has been read. The next block's x is
+ * y where that was written: then the two outer parts change sides. */
+struct parts {
+    size_t x, middle, y; /* x; t1, then t3; t2, then y */
+};
+
 struct sizes {
-    size_t x, active, t1, t2, t3; /* bytes, of one image */
-    size_t channels, reduced;     /* floats, of one image */
-    size_t scratch;               /* bytes, of the batch */
+    size_t activations;       /* bytes, of the batch */
+    size_t x, active;         /* bytes, of one image */
+    size_t channels, reduced; /* floats, of one image */
+    size_t sums;              /* the same */
+    size_t scratch;           /* bytes, of the batch */
 };
 
 /* Activations of two kinds are kept apart where their elements differ. */
@@ -60,30 +78,62 @@ static size_t elements(const struct kernels *kernels, struct extent extent, size
     return pixels(extent) * kernels_padded(kernels, channels);
 }
 
-static void measure_conv(const struct kernels *kernels, const struct conv *conv, size_t images,
-                         struct extent in, struct sizes *sizes)
+static void measure_conv(const struct kernels *kernels, const struct network_buffers *b,
+                         const struct conv *conv, struct extent in, struct sizes *sizes)
 {
-    size_t scratch = kernels->conv_scratch(conv, images, in.height, in.width);
+    size_t scratch = kernels->conv_scratch(conv, b->images, in.height, in.width, b->team);
     sizes->scratch = max_size(sizes->scratch, scratch);
 }
 
-static struct extent measure_block(const struct kernels *kernels, const struct block *block,
-                                   size_t images, struct extent in, struct sizes *sizes)
+static size_t aligned(size_t bytes)
+{
+    return (bytes + ARENA_ALIGNMENT - 1) / ARENA_ALIGNMENT * ARENA_ALIGNMENT;
+}
+
+static struct parts stem_parts(const struct architecture *net, const struct kernels *kernels,
+                               size_t images, struct extent in)
+{
+    struct extent stem = after(&net->stem, in), out = after_pool(net, stem);
+    size_t channels = net->stem.out;
+    return (struct parts){
+        .x = aligned(images * elements(kernels, out, channels) * kernels->linear_bytes),
+        .middle = aligned(images * elements(kernels, stem, channels) * kernels->active_bytes)};
+}
+
+static struct parts block_parts(const struct kernels *kernels, const struct block *block,
+                                size_t images, struct extent in)
 {
     struct extent e1 = after(&block->conv1, in), e2 = after(&block->conv2, e1);
-    measure_conv(kernels, &block->conv1, images, in, sizes);
-    measure_conv(kernels, &block->conv2, images, e1, sizes);
-    measure_conv(kernels, &block->conv3, images, e2, sizes);
+    size_t x = elements(kernels, in, block->conv1.in) * kernels->linear_bytes;
+    size_t t1 = elements(kernels, e1, block->conv1.out) * kernels->active_bytes;
+    size_t t2 = elements(kernels, e2, block->conv2.out) * kernels->active_bytes;
+    size_t t3 = elements(kernels, e2, block->conv3.out) * kernels->linear_bytes;
+    return (struct parts){.x = aligned(images * x),
+                          .middle = aligned(images * max_size(t1, t3)),
+                          .y = aligned(images * (block->has_downsample ? max_size(t2, t3) : t2))};
+}
+
+static void measure_parts(struct parts parts, struct sizes *sizes)
+{
+    sizes->activations = max_size(sizes->activations, parts.x + parts.middle + parts.y);
+}
+
+static struct extent measure_block(const struct kernels *kernels, const struct block *block,
+                                   const struct network_buffers *b, struct extent in,
+                                   struct sizes *sizes)
+{
+    struct extent e1 = after(&block->conv1, in), e2 = after(&block->conv2, e1);
+    measure_parts(block_parts(kernels, block, b->images, in), sizes);
+    measure_conv(kernels, b, &block->conv1, in, sizes);
+    measure_conv(kernels, b, &block->conv2, e1, sizes);
+    measure_conv(kernels, b, &block->conv3, e2, sizes);
     if (block->has_downsample)
-        measure_conv(kernels, &block->downsample, images, in, sizes);
+        measure_conv(kernels, b, &block->downsample, in, sizes);
     size_t out = elements(kernels, e2, block->conv3.out);
-    size_t t1 = elements(kernels, e1, block->conv1.out);
-    size_t t2 = elements(kernels, e2, block->conv2.out);
-    sizes->t1 = max_size(sizes->t1, t1 * kernels->active_bytes);
-    sizes->t2 = max_size(sizes->t2, t2 * kernels->active_bytes);
-    sizes->t3 = max_size(sizes->t3, out * kernels->linear_bytes);
     sizes->x = max_size(sizes->x, out * kernels->linear_bytes);
     sizes->active = max_size(sizes->active, out * kernels->active_bytes);
+    sizes->sums =
+        max_size(sizes->sums, parts_of(pixels(e2)) * kernels_padded(kernels, block->conv3.out));
     sizes->channels = max_size(sizes->channels, kernels_padded(kernels, block->conv3.out));
     if (block->has_se)
         sizes->reduced = max_size(sizes->reduced, kernels_padded(kernels, block->fc1.out));
@@ -102,21 +152,21 @@ void network_layout(const struct architecture *net, const struct kernels *kernel
     struct extent input = {buffers->height, buffers->width}, stem = after(&net->stem, input);
     struct extent extent = after_pool(net, stem);
     size_t n = buffers->images;
-    measure_conv(kernels, &net->stem, n, input, &sizes);
-    sizes.t3 = elements(kernels, stem, net->stem.out) * kernels->active_bytes;
+    measure_conv(kernels, buffers, &net->stem, input, &sizes);
+    measure_parts(stem_parts(net, kernels, n, input), &sizes);
     sizes.x = elements(kernels, extent, net->stem.out) * kernels->linear_bytes;
     sizes.active = elements(kernels, extent, net->stem.out) * kernels->active_bytes;
     for (size_t i = 0; i < net->block_count; i++)
-        extent = measure_block(kernels, &net->blocks[i], n, extent, &sizes);
-    buffers->x = arena_bytes(arena, n * sizes.x);
-    buffers->y = arena_bytes(arena, n * sizes.x);
-    buffers->kept = arena_bytes(arena, sizes.x);
-    buffers->kept_active = is_apart(kernels) ? arena_bytes(arena, sizes.active) : NULL;
+        extent = measure_block(kernels, &net->blocks[i], buffers, extent, &sizes);
+    buffers->activations = arena_bytes(arena, sizes.activations);
+    buffers->activation_bytes = sizes.activations;
+    if (buffers->ablates) {
+        buffers->kept = arena_bytes(arena, sizes.x);
+        buffers->kept_active = is_apart(kernels) ? arena_bytes(arena, sizes.active) : NULL;
+    }
     buffers->active = is_apart(kernels) ? arena_bytes(arena, n * sizes.active) : NULL;
-    buffers->t1 = arena_bytes(arena, n * sizes.t1);
-    buffers->t2 = arena_bytes(arena, n * sizes.t2);
-    buffers->t3 = arena_bytes(arena, n * sizes.t3);
     buffers->scratch = arena_bytes(arena, sizes.scratch);
+    buffers->sums = arena_floats(arena, n * sizes.sums);
     buffers->squeezed = arena_floats(arena, n * sizes.channels);
     buffers->reduced = arena_floats(arena, n * sizes.reduced);
     buffers->excitation = arena_floats(arena, n * sizes.channels);
@@ -125,10 +175,14 @@ void network_layout(const struct architecture *net, const struct kernels *kernel
 
 /* ---- the network ------------------------------------------------------------------------- */
 
-/* The planes (see kernels.h) of a batch's activations, cut into items for the team. */
+/* An operation on the planes (see kernels.h) of a batch's activations. An item is one of an image's
+ * shares, which are of its pixels, as convolutions mostly share out their output, or of its planes,
+ * where there are few pixels. */
 struct sweep {
     const struct kernels *kernels;
-    size_t images, planes, c, items;
+    size_t images, planes, c; /* planes: of an image */
+    size_t shares;            /* of an image */
+    bool by_pixels;
     struct extent in, out;
     size_t pad;
     const void *u, *shortcut;
@@ -137,61 +191,77 @@ struct sweep {
     float scale;      /* of active */
 };
 
+/* Planes first..last-1, counted over all images, and of each the pixels begin..end-1. */
+struct share {
+    size_t image, index; /* its number in the image */
+    size_t first, last, begin, end;
+};
+
+enum { ITEMS_A_CORE = 4 };
+
 /* The address of plane `first` of activations, of so many elements a plane. */
 static void *plane_at(const void *activations, size_t first, size_t plane, size_t bytes)
 {
     return activations ? (unsigned char *)(uintptr_t)activations + first * plane * bytes : NULL;
 }
 
-enum { ITEMS_A_CORE = 4 };
-
 static struct sweep sweep_over(const struct kernels *kernels, const struct network_buffers *b,
-                               size_t images, size_t channels)
+                               size_t images, struct extent in, size_t channels)
 {
     struct sweep sweep = {
-        .kernels = kernels, .images = images, .c = kernels_block(kernels, channels)};
-    size_t items = ITEMS_A_CORE * pool_cores(b->team);
-    sweep.planes = images * kernels_padded(kernels, channels) / sweep.c;
-    sweep.items = items < sweep.planes ? items : sweep.planes;
+        .kernels = kernels, .images = images, .c = kernels_block(kernels, channels), .in = in};
+    size_t shares = ITEMS_A_CORE * pool_cores(b->team);
+    sweep.planes = kernels_padded(kernels, channels) / sweep.c;
+    sweep.by_pixels = parts_of(pixels(in)) >= pool_cores(b->team);
+    size_t most = sweep.by_pixels ? pixels(in) : sweep.planes;
+    sweep.shares = shares < most ? shares : most;
     return sweep;
 }
 
-/* Item i's planes: from `first`, how many. */
-static size_t share(const struct sweep *sweep, size_t i, size_t *first)
+static struct share share_of(const struct sweep *s, size_t item)
 {
-    *first = sweep->planes * i / sweep->items;
-    return sweep->planes * (i + 1) / sweep->items - *first;
+    struct share share = {.image = item / s->shares, .index = item % s->shares};
+    size_t area = pixels(s->in), first = share.image * s->planes, next = share.index + 1;
+    share.first = first + (s->by_pixels ? 0 : s->planes * share.index / s->shares);
+    share.last = first + (s->by_pixels ? s->planes : s->planes * next / s->shares);
+    share.begin = s->by_pixels ? area * share.index / s->shares : 0;
+    share.end = s->by_pixels ? area * next / s->shares : area;
+    return share;
 }
 
 static void max_pool_item(void *context, size_t i)
 {
     const struct sweep *s = context;
-    size_t first, count = share(s, i, &first), bytes = s->kernels->active_bytes;
-    s->kernels->max_pool(count, s->c, s->in.height, s->in.width, s->pad, s->out.height,
-                         s->out.width, plane_at(s->u, first, pixels(s->in) * s->c, bytes),
-                         plane_at(s->y, first, pixels(s->out) * s->c, bytes));
+    struct share at = share_of(s, i);
+    size_t bytes = s->kernels->active_bytes;
+    s->kernels->max_pool(at.last - at.first, s->c, s->in.height, s->in.width, s->pad, s->out.height,
+                         s->out.width, plane_at(s->u, at.first, pixels(s->in) * s->c, bytes),
+                         plane_at(s->y, at.first, pixels(s->out) * s->c, bytes));
 }
 
-static void average_pool_item(void *context, size_t i)
+/* Into y[images][parts][C]. */
+static void sum_item(void *context, size_t i)
 {
     const struct sweep *s = context;
-    size_t first, count = share(s, i, &first);
-    s->kernels->average_pool(count, s->c, pixels(s->in),
-                             plane_at(s->u, first, pixels(s->in) * s->c, s->kernels->linear_bytes),
-                             (float *)s->y + first * s->c);
+    struct share at = share_of(s, i);
+    size_t area = pixels(s->in), parts = parts_of(area), image = s->planes * s->c;
+    size_t part = s->by_pixels ? at.index : 0, last = s->by_pixels ? at.index + 1 : parts;
+    for (; part < last; part++)
+        s->kernels->sum_pixels(at.last - at.first, s->c, area, area * part / parts,
+                               area * (part + 1) / parts,
+                               plane_at(s->u, at.first, area * s->c, s->kernels->linear_bytes),
+                               (float *)s->y + (at.image * parts + part) * image +
+                                   (at.first - at.image * s->planes) * s->c);
 }
 
-/* Item: an image's share of pixels, of all its planes, as convolutions write and read them. */
 static void scale_add_relu_item(void *context, size_t i)
 {
     const struct sweep *s = context;
     const struct kernels *kernels = s->kernels;
-    size_t shares = s->items / s->images, planes = s->planes / s->images, area = pixels(s->in);
-    size_t first = i / shares * planes;
-    size_t begin = area * (i % shares) / shares, end = area * (i % shares + 1) / shares;
-    for (size_t plane = first; plane < first + planes; plane++) {
-        size_t at = plane * area + begin;
-        kernels->scale_add_relu(1, s->c, end - begin,
+    struct share share = share_of(s, i);
+    for (size_t plane = share.first; plane < share.last; plane++) {
+        size_t at = plane * pixels(s->in) + share.begin;
+        kernels->scale_add_relu(1, s->c, share.end - share.begin,
                                 plane_at(s->u, at, s->c, kernels->linear_bytes),
                                 s->gate ? s->gate + plane * s->c : NULL,
                                 plane_at(s->shortcut, at, s->c, kernels->linear_bytes),
@@ -200,14 +270,27 @@ static void scale_add_relu_item(void *context, size_t i)
     }
 }
 
+/* b->squeezed[images][C] = mean over the pixels of in[images][C][h][w]. */
 static void average_pool(const struct kernels *kernels, const struct network_buffers *b,
                          size_t images, struct extent extent, size_t channels, const void *in)
 {
-    struct sweep sweep = sweep_over(kernels, b, images, channels);
-    sweep.in = extent;
+    struct sweep sweep = sweep_over(kernels, b, images, extent, channels);
+    size_t parts = parts_of(pixels(extent)), padded = kernels_padded(kernels, channels);
     sweep.u = in;
-    sweep.y = b->squeezed;
-    pool_for(b->team, sweep.items, average_pool_item, &sweep);
+    sweep.y = b->sums;
+    if (sweep.by_pixels)
+        sweep.shares = parts;
+    pool_for(b->team, images * sweep.shares, sum_item, &sweep);
+    for (size_t n = 0; n < images; n++) {
+        const float *sums = b->sums + n * parts * padded;
+        float *mean = b->squeezed + n * padded;
+        memcpy(mean, sums, padded * sizeof *mean);
+        for (size_t part = 1; part < parts; part++)
+            for (size_t c = 0; c < padded; c++)
+                mean[c] += sums[part * padded + c];
+        for (size_t c = 0; c < padded; c++)
+            mean[c] /= (float)pixels(extent);
+    }
 }
 
 static double conv_multiply_adds(const struct conv *conv, struct extent in)
@@ -302,33 +385,48 @@ static void excite(const struct kernels *kernels, const struct block *block,
                   kernels_vectors(kernels)->packed_bytes(&block->fc2)));
 }
 
-/* The residual stream, and the buffer for a shortcut with a convolution, which then becomes it. */
-struct stream {
-    void *x, *y;
+/* Where a block's activations lie. */
+struct block_buffers {
+    void *x, *y; /* linear [images][C][h][w]: input and, of a shortcut's convolution, output */
+    void *t1, *t2, *t3; /* active [images][C / 4][h][w] after conv1, conv2; linear after conv3 */
 };
 
-/* The two branches of a block before they join: conv3(conv2(conv1(x))) into b->t3, its gates into
- * b->excitation, and the shortcut into stream->x. Convolutions read x from b->active where active
- * activations are apart. Returns the extent. */
+static struct block_buffers lay_out_block(const struct network_buffers *b, struct parts parts,
+                                          bool high)
+{
+    unsigned char *low_end = b->activations, *high_end = low_end + b->activation_bytes;
+    unsigned char *x = high ? high_end - parts.x : low_end;
+    unsigned char *y = high ? low_end : high_end - parts.y;
+    unsigned char *middle = high ? low_end + parts.y : low_end + parts.x;
+    return (struct block_buffers){.x = x, .y = y, .t1 = middle, .t2 = y, .t3 = middle};
+}
+
+/* The two branches of a block before they join: conv3(conv2(conv1(x))) into out->t3, its gates
+ * into b->excitation, and the shortcut into out->x, moved to the other end where it has a
+ * convolution. Convolutions read x from b->active where active activations are apart. Returns the
+ * extent. */
 static struct extent branch(const struct kernels *kernels, const struct block *block,
-                            const struct network_buffers *b, size_t images, struct stream *stream,
-                            struct extent e0)
+                            const struct network_buffers *b, size_t images, bool *high,
+                            struct block_buffers *out, struct extent e0)
 {
     struct extent e1 = after(&block->conv1, e0), e2 = after(&block->conv2, e1);
-    const void *active = b->active ? b->active : stream->x;
-    convolve(kernels, b, &block->conv1, images, e0, active, b->t1);
+    struct block_buffers at = lay_out_block(b, block_parts(kernels, block, b->images, e0), *high);
+    const void *active = b->active ? b->active : at.x;
+    convolve(kernels, b, &block->conv1, images, e0, active, at.t1);
     mark_conv(kernels, b, block, "conv1", &block->conv1, images, e0);
-    convolve(kernels, b, &block->conv2, images, e1, b->t1, b->t2);
+    convolve(kernels, b, &block->conv2, images, e1, at.t1, at.t2);
     mark_conv(kernels, b, block, "conv2", &block->conv2, images, e1);
-    convolve(kernels, b, &block->conv3, images, e2, b->t2, b->t3);
+    convolve(kernels, b, &block->conv3, images, e2, at.t2, at.t3);
     mark_conv(kernels, b, block, "conv3", &block->conv3, images, e2);
     if (block->has_se)
-        excite(kernels, block, b, images, b->t3, e2);
+        excite(kernels, block, b, images, at.t3, e2);
     if (block->has_downsample) {
-        convolve(kernels, b, &block->downsample, images, e0, active, stream->y);
+        convolve(kernels, b, &block->downsample, images, e0, active, at.y);
         mark_conv(kernels, b, block, "downsample", &block->downsample, images, e0);
-        *stream = (struct stream){stream->y, stream->x};
+        at.x = at.y;
+        *high = !*high;
     }
+    *out = at;
     return e2;
 }
 
@@ -336,42 +434,41 @@ static struct extent branch(const struct kernels *kernels, const struct block *b
  * image `from` on, gate and result from image `to` on. Where active activations are apart, the
  * result goes to b->active too. */
 static void join(const struct kernels *kernels, const struct block *block,
-                 const struct network_buffers *b, size_t images, struct extent extent, void *x,
-                 size_t from, size_t to)
+                 const struct network_buffers *b, size_t images, struct extent extent,
+                 const struct block_buffers *at, size_t from, size_t to)
 {
     size_t image = elements(kernels, extent, block->conv3.out);
     size_t gates = kernels_padded(kernels, block->conv3.out);
-    struct sweep sweep = sweep_over(kernels, b, images, block->conv3.out);
-    sweep.in = extent;
-    sweep.u = plane_at(b->t3, from, image, kernels->linear_bytes);
+    struct sweep sweep = sweep_over(kernels, b, images, extent, block->conv3.out);
+    sweep.u = plane_at(at->t3, from, image, kernels->linear_bytes);
     sweep.gate = block->has_se ? b->excitation + to * gates : NULL;
-    sweep.shortcut = plane_at(x, from, image, kernels->linear_bytes);
-    sweep.y = plane_at(x, to, image, kernels->linear_bytes);
+    sweep.shortcut = plane_at(at->x, from, image, kernels->linear_bytes);
+    sweep.y = plane_at(at->x, to, image, kernels->linear_bytes);
     if (block->next_scale > 0)
         sweep.active = plane_at(b->active, to, image, kernels->active_bytes);
     sweep.scale = block->next_scale;
-    size_t shares = ITEMS_A_CORE * pool_cores(b->team), area = pixels(extent);
-    sweep.items = images * (shares < area ? shares : area);
-    pool_for(b->team, sweep.items, scale_add_relu_item, &sweep);
+    pool_for(b->team, images * sweep.shares, scale_add_relu_item, &sweep);
     size_t written = 3 * kernels->linear_bytes + (sweep.active ? kernels->active_bytes : 0);
     mark(b, block, "scale_add", 0, (double)(images * image * written));
 }
 
-/* The stem: 7x7 convolution and max-pool into x, as convolutions read it; returns the extent after
- * it. */
+/* The stem: 7x7 convolution and max-pool into x at the low end, as convolutions read it; returns
+ * the extent after it. */
 static struct extent run_stem(const struct architecture *net, const struct kernels *kernels,
                               const struct network_buffers *b, size_t images, const float *input)
 {
     struct extent in = {b->height, b->width}, stem = after(&net->stem, in);
-    convolve(kernels, b, &net->stem, images, in, input, b->t3);
+    struct block_buffers at = lay_out_block(b, stem_parts(net, kernels, b->images, in), false);
+    convolve(kernels, b, &net->stem, images, in, input, at.t3);
     mark_conv(kernels, b, NULL, "stem", &net->stem, images, in);
-    struct sweep sweep = sweep_over(kernels, b, images, net->stem.out);
-    sweep.in = stem;
+    struct sweep sweep = sweep_over(kernels, b, images, stem, net->stem.out);
+    sweep.by_pixels = false;
+    sweep.shares = sweep.planes;
     sweep.out = after_pool(net, stem);
     sweep.pad = net->pool_pad;
-    sweep.u = b->t3;
-    sweep.y = b->active ? b->active : b->x;
-    pool_for(b->team, sweep.items, max_pool_item, &sweep);
+    sweep.u = at.t3;
+    sweep.y = b->active ? b->active : at.x;
+    pool_for(b->team, images * sweep.shares, max_pool_item, &sweep);
     size_t moved =
         elements(kernels, stem, net->stem.out) + elements(kernels, sweep.out, net->stem.out);
     mark(b, NULL, "max_pool", 0, (double)(images * moved * kernels->active_bytes));
@@ -406,18 +503,19 @@ void network_forward(const struct architecture *net, const struct kernels *kerne
     if (b->profile)
         b->profile->last_ns = now_ns();
     struct extent extent = run_stem(net, kernels, b, images, input);
-    struct stream stream = {b->x, b->y};
+    struct block_buffers at = {0};
+    bool high = false;
     size_t offset = 0;
     for (size_t i = 0; i < net->block_count; i++) {
         const struct block *block = &net->blocks[i];
         size_t channels = block->conv3.out;
-        extent = branch(kernels, block, b, images, &stream, extent);
-        join(kernels, block, b, images, extent, stream.x, 0, 0);
+        extent = branch(kernels, block, b, images, &high, &at, extent);
+        join(kernels, block, b, images, extent, &at, 0, 0);
         if (block->has_se && excitations)
             keep(kernels, b->excitation, images, channels, excitations + offset, excitation_stride);
         offset += channels;
     }
-    run_head(net, kernels, b, images, extent, stream.x);
+    run_head(net, kernels, b, images, extent, at.x);
     keep(kernels, b->logits, images, net->fc.out, logits, net->fc.out);
 }
 
@@ -465,7 +563,7 @@ static void set_gates(const struct kernels *kernels, const struct network_buffer
  * the whole network does not stay. */
 static void take_branches(const struct kernels *kernels, const struct block *block, size_t se,
                           const struct network_buffers *b, struct part *part, struct extent extent,
-                          void *x)
+                          const struct block_buffers *at)
 {
     size_t rows = part->rows, channels = block->conv3.out;
     for (; part->taken < part->count && part->ablations[part->taken].block == se; part->taken++) {
@@ -473,9 +571,9 @@ static void take_branches(const struct kernels *kernels, const struct block *blo
         size_t row = last ? 0 : part->rows++;
         set_gates(kernels, b, channels, part->ablations[part->taken].gates, row);
         if (!last)
-            join(kernels, block, b, 1, extent, x, 0, row);
+            join(kernels, block, b, 1, extent, at, 0, row);
     }
-    join(kernels, block, b, rows, extent, x, 0, 0);
+    join(kernels, block, b, rows, extent, at, 0, 0);
 }
 
 /* Runs a part from *from on, whose activation is b->kept. Where another part follows, *from and
@@ -485,29 +583,31 @@ static void run_part(const struct architecture *net, const struct kernels *kerne
                      float *excitations)
 {
     struct place at = *from;
-    struct stream stream = {b->x, b->y};
+    struct block_buffers own = {0};
+    bool high = false;
     size_t last = part->count ? part->ablations[part->count - 1].block : 0;
     copy_image(kernels, at.extent, net->blocks[at.block].conv1.in, b->kept, b->kept_active,
-               stream.x, b->active);
+               b->activations, b->active);
     for (; at.block < net->block_count; at.block++) {
         const struct block *block = &net->blocks[at.block];
         size_t channels = block->conv3.out;
         bool whole = part->stays || part->taken < part->count; /* row 0 */
         if (!part->stays && block->has_se && at.se == last) {
             *from = at;
-            copy_image(kernels, at.extent, block->conv1.in, stream.x, b->active, b->kept,
-                       b->kept_active);
+            struct parts parts = block_parts(kernels, block, b->images, at.extent);
+            copy_image(kernels, at.extent, block->conv1.in, lay_out_block(b, parts, high).x,
+                       b->active, b->kept, b->kept_active);
         }
-        at.extent = branch(kernels, block, b, part->rows, &stream, at.extent);
+        at.extent = branch(kernels, block, b, part->rows, &high, &own, at.extent);
         if (block->has_se && whole && excitations)
             keep(kernels, b->excitation, 1, channels, excitations + at.offset, channels);
         if (block->has_se)
-            take_branches(kernels, block, at.se++, b, part, at.extent, stream.x);
+            take_branches(kernels, block, at.se++, b, part, at.extent, &own);
         else
-            join(kernels, block, b, part->rows, at.extent, stream.x, 0, 0);
+            join(kernels, block, b, part->rows, at.extent, &own, 0, 0);
         at.offset += channels;
     }
-    run_head(net, kernels, b, part->rows, at.extent, stream.x);
+    run_head(net, kernels, b, part->rows, at.extent, own.x);
 }
 
 void network_ablate(const struct architecture *net, const struct kernels *kernels,
@@ -518,7 +618,8 @@ void network_ablate(const struct architecture *net, const struct kernels *kernel
     size_t done = 0, classes = net->fc.out, padded = kernels_padded(kernels, classes);
     struct place from = {.extent = run_stem(net, kernels, b, 1, input)};
     struct part part = {0};
-    copy_image(kernels, from.extent, net->stem.out, b->x, b->active, b->kept, b->kept_active);
+    copy_image(kernels, from.extent, net->stem.out, b->activations, b->active, b->kept,
+               b->kept_active);
     while (!part.stays) {
         size_t left = count - done;
         part = (struct part){.ablations = ablations + done, .rows = 1, .stays = left < b->images};

@@ -39,21 +39,22 @@ struct network_buffers {
     struct team *team;                 /* helpers, or NULL */
     struct network_observer *observer; /* or NULL */
     struct network_profile *profile;   /* or NULL */
-    void *x, *y;  /* linear [images][C][h][w]: a block's input and output, swapped after each */
+    bool ablates;                      /* network_ablate may be called */
+    void *activations; /* [activation_bytes]: what a block reads and writes, reused by liveness */
+    size_t activation_bytes;
     void *active; /* active [images][C][h][w]: x as convolutions read it, where that differs */
-    void *kept,
-        *kept_active;  /* [C][h][w]: one image's x, from which further ablations branch off */
-    void *t1, *t2;     /* active [images][C / 4][h][w]: after conv1, after conv2 */
-    void *t3;          /* linear [images][C][h][w]: after conv3; the stem's output */
-    void *scratch;     /* what the backend's convolutions need */
-    float *squeezed;   /* [images][C]; the final average pool too */
-    float *reduced;    /* [images][C / r] */
-    float *excitation; /* [images][C] */
-    float *logits;     /* [images][classes] */
+    void *kept, *kept_active; /* [C][h][w]: one image's x, from which further ablations branch off,
+                               * or NULL */
+    void *scratch;            /* what the backend's convolutions need */
+    float *sums;              /* [images][parts][C]: of parts of the pixels */
+    float *squeezed;          /* [images][C]; the final average pool too */
+    float *reduced;           /* [images][C / r] */
+    float *excitation;        /* [images][C] */
+    float *logits;            /* [images][classes] */
 };
 
 /* Lays the buffers out in the arena (which counts or hands out, see arena.h). height, width,
- * images, team, observer and profile are set by the caller. */
+ * images, team, observer, profile and ablates are set by the caller. */
 void network_layout(const struct architecture *net, const struct kernels *kernels,
                     struct network_buffers *buffers, struct arena *arena);
 

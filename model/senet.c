@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <math.h>
 #include <nettle/sha2.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,11 +40,19 @@ struct senet {
     struct pool *pool;
 };
 
+/* Buffers that a core holds while it runs images of its own. */
+struct slice {
+    struct network_buffers buffers;
+    atomic_bool held;
+};
+
 struct senet_context {
     const struct senet *model;
     size_t max_batch;
     struct arena arena;
     struct network_buffers buffers;
+    struct slice *slices; /* [slice_count], in the same memory; see run_slice */
+    size_t slice_count;   /* one for each core; 0 where cores do not get images of their own */
 };
 
 /* ---- opening ----------------------------------------------------------------------------- */
@@ -293,6 +302,43 @@ const char *senet_label(const struct senet *model, size_t index)
 
 /* ---- running ----------------------------------------------------------------------------- */
 
+/* The slices lie over the whole, as never both are in use. */
+static void lay_out(struct senet_context *context)
+{
+    const struct senet *model = context->model;
+    struct arena *arena = &context->arena;
+    size_t begin = arena->used;
+    network_layout(&model->net, model->kernels, &context->buffers, arena);
+    size_t end = arena->used;
+    arena->used = begin;
+    for (size_t i = 0; i < context->slice_count; i++)
+        network_layout(&model->net, model->kernels, &context->slices[i].buffers, arena);
+    if (arena->used < end)
+        arena->used = end;
+}
+
+/* Images at a time, in the whole and in the slices. */
+static enum error_code size_buffers(struct senet_context *context, size_t height, size_t width,
+                                    struct error *err)
+{
+    struct network_buffers *whole = &context->buffers;
+    size_t cores = pool_cores(whole->team);
+    whole->height = height;
+    whole->width = width;
+    whole->images = context->max_batch < IMAGES_AT_ONCE ? context->max_batch : IMAGES_AT_ONCE;
+    whole->ablates = true;
+    if (cores == 1 || cores > whole->images)
+        return ERROR_NONE;
+    context->slices = calloc(cores, sizeof *context->slices);
+    if (!context->slices)
+        return error_set(err, ERROR_MEMORY, "context: out of memory");
+    context->slice_count = cores;
+    for (size_t i = 0; i < cores; i++)
+        context->slices[i].buffers = (struct network_buffers){
+            .height = height, .width = width, .images = whole->images / cores};
+    return ERROR_NONE;
+}
+
 enum error_code senet_context_new(const struct senet *model, size_t max_batch, size_t height,
                                   size_t width, struct senet_context **out, struct error *err)
 {
@@ -307,18 +353,18 @@ enum error_code senet_context_new(const struct senet *model, size_t max_batch, s
         return error_set(err, ERROR_MEMORY, "context: out of memory");
     context->model = model;
     context->max_batch = max_batch;
-    context->buffers.height = height;
-    context->buffers.width = width;
-    context->buffers.images = max_batch < IMAGES_AT_ONCE ? max_batch : IMAGES_AT_ONCE;
-    network_layout(&model->net, model->kernels, &context->buffers, &context->arena);
-    enum error_code code = arena_commit(&context->arena, "activations", NULL, err);
+    enum error_code code = pool_team_new(model->pool, &context->buffers.team, err);
     if (code == ERROR_NONE)
-        code = pool_team_new(model->pool, &context->buffers.team, err);
+        code = size_buffers(context, height, width, err);
+    if (code == ERROR_NONE) {
+        lay_out(context);
+        code = arena_commit(&context->arena, "activations", NULL, err);
+    }
     if (code != ERROR_NONE) {
         senet_context_free(context);
         return code;
     }
-    network_layout(&model->net, model->kernels, &context->buffers, &context->arena);
+    lay_out(context);
     *out = context;
     return ERROR_NONE;
 }
@@ -329,6 +375,7 @@ void senet_context_free(struct senet_context *context)
         return;
     pool_team_free(context->buffers.team);
     arena_free(&context->arena);
+    free(context->slices);
     free(context);
 }
 
@@ -337,22 +384,64 @@ size_t senet_context_bytes(const struct senet_context *context)
     return context->arena.size;
 }
 
+/* Images and where their results go. */
+struct images {
+    const struct senet_context *context;
+    const float *input;
+    float *logits, *excitations; /* excitations: or NULL */
+    size_t count, items;         /* items: of run_slice */
+};
+
+/* Runs `count` of the images from `first` on, as many at a time as the buffers hold. */
+static void run_images(const struct images *all, const struct network_buffers *buffers,
+                       size_t first, size_t count)
+{
+    const struct senet *model = all->context->model;
+    size_t gates = model->info.excitation_floats, pixels = buffers->height * buffers->width;
+    for (size_t end = first + count, n; first < end; first += n) {
+        n = end - first < buffers->images ? end - first : buffers->images;
+        network_forward(&model->net, model->kernels, buffers, n, all->input + first * 3 * pixels,
+                        all->logits + first * model->net.fc.out,
+                        all->excitations ? all->excitations + first * gates : NULL, gates);
+    }
+}
+
+/* One that no other core holds: there are as many as cores. */
+static struct slice *hold_slice(const struct senet_context *context)
+{
+    size_t i = 0;
+    while (atomic_exchange(&context->slices[i].held, true))
+        i = (i + 1) % context->slice_count;
+    return &context->slices[i];
+}
+
+/* Item: some images through the whole network on one core, so that all it reads but the weights is
+ * in its own caches. */
+static void run_slice(void *context, size_t i)
+{
+    const struct images *all = context;
+    size_t begin = all->count * i / all->items, end = all->count * (i + 1) / all->items;
+    struct slice *slice = hold_slice(all->context);
+    run_images(all, &slice->buffers, begin, end - begin);
+    atomic_store(&slice->held, false);
+}
+
 void senet_run(struct senet_context *context, size_t batch, const float *input, float *logits,
                float *excitations)
 {
-    const struct senet *model = context->model;
-    const struct network_buffers *buffers = &context->buffers;
     assert(batch >= 1 && batch <= context->max_batch);
-    size_t stride = model->info.excitation_floats;
-    pool_begin(buffers->team);
-    for (size_t done = 0; done < batch; done += buffers->images) {
-        size_t images = batch - done < buffers->images ? batch - done : buffers->images;
-        network_forward(&model->net, model->kernels, buffers, images,
-                        input + done * 3 * buffers->height * buffers->width,
-                        logits + done * model->net.fc.out,
-                        excitations ? excitations + done * stride : NULL, stride);
+    struct images all = {context, input, logits, excitations, batch, 0};
+    size_t slices = context->slice_count, left = slices ? batch % slices : batch;
+    pool_begin(context->buffers.team);
+    if (left < batch) {
+        size_t at_once = slices * context->slices[0].buffers.images;
+        all.count = batch - left;
+        all.items = (all.count + at_once - 1) / at_once * slices;
+        pool_for_long(context->buffers.team, all.items, run_slice, &all);
     }
-    pool_end(buffers->team);
+    if (left > 0) /* the cores share out each operation */
+        run_images(&all, &context->buffers, batch - left, left);
+    pool_end(context->buffers.team);
 }
 
 void senet_run_ablated(struct senet_context *context, const float *input,
@@ -375,9 +464,12 @@ size_t senet_profile(struct senet_context *context, size_t batch, const float *i
     struct network_operation measured[MAX_OPERATIONS];
     struct network_profile profile = {.operations = measured, .most = MAX_OPERATIONS};
     struct network_buffers *buffers = &context->buffers;
+    struct images all = {context, input, logits, NULL, batch, 0};
     *images = batch < buffers->images ? batch : buffers->images;
     buffers->profile = &profile;
-    senet_run(context, *images, input, logits, NULL);
+    pool_begin(buffers->team);
+    run_images(&all, buffers, 0, *images);
+    pool_end(buffers->team);
     buffers->profile = NULL;
     size_t count = profile.count < most ? profile.count : most;
     for (size_t i = 0; i < count; i++) {

@@ -214,6 +214,7 @@ static struct counted *open_counted(void)
     out->buffers = (struct network_buffers){.height = COUNTED_SIDE,
                                             .width = COUNTED_SIDE,
                                             .images = COUNTED_ROWS,
+                                            .ablates = true,
                                             .profile = &out->profile};
     network_layout(&out->net, out->kernels, &out->buffers, &out->activations);
     assert_int_equal(arena_commit(&out->activations, "activations", NULL, &err), ERROR_NONE);
