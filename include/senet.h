@@ -129,8 +129,9 @@ struct senet_operation {
     double bytes;         /* that it has to read and write: activations, and weights once */
 };
 
-/* senet_run that times its operations, of as many images of the batch as run at once: *images says
- * how many. Fills operations[0..most-1] in the order run; returns their count. */
+/* Times the operations of as many images of the batch as the cores, which share out each operation,
+ * run at once: *images says how many. Fills operations[0..most-1] in the order run; returns their
+ * count. */
 SENET_API size_t senet_profile(struct senet_context *context, size_t batch, const float *input,
                                float *logits, struct senet_operation *operations, size_t most,
                                size_t *images);
