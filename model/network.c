@@ -180,8 +180,8 @@ void network_layout(const struct architecture *net, const struct kernels *kernel
  * where there are few pixels. */
 struct sweep {
     const struct kernels *kernels;
-    size_t images, planes, c; /* planes: of an image */
-    size_t shares;            /* of an image */
+    size_t planes, c; /* planes: of an image */
+    size_t shares;    /* of an image */
     bool by_pixels;
     struct extent in, out;
     size_t pad;
@@ -206,10 +206,9 @@ static void *plane_at(const void *activations, size_t first, size_t plane, size_
 }
 
 static struct sweep sweep_over(const struct kernels *kernels, const struct network_buffers *b,
-                               size_t images, struct extent in, size_t channels)
+                               struct extent in, size_t channels)
 {
-    struct sweep sweep = {
-        .kernels = kernels, .images = images, .c = kernels_block(kernels, channels), .in = in};
+    struct sweep sweep = {.kernels = kernels, .c = kernels_block(kernels, channels), .in = in};
     size_t shares = ITEMS_A_CORE * pool_cores(b->team);
     sweep.planes = kernels_padded(kernels, channels) / sweep.c;
     sweep.by_pixels = parts_of(pixels(in)) >= pool_cores(b->team);
@@ -274,7 +273,7 @@ static void scale_add_relu_item(void *context, size_t i)
 static void average_pool(const struct kernels *kernels, const struct network_buffers *b,
                          size_t images, struct extent extent, size_t channels, const void *in)
 {
-    struct sweep sweep = sweep_over(kernels, b, images, extent, channels);
+    struct sweep sweep = sweep_over(kernels, b, extent, channels);
     size_t parts = parts_of(pixels(extent)), padded = kernels_padded(kernels, channels);
     sweep.u = in;
     sweep.y = b->sums;
@@ -439,7 +438,7 @@ static void join(const struct kernels *kernels, const struct block *block,
 {
     size_t image = elements(kernels, extent, block->conv3.out);
     size_t gates = kernels_padded(kernels, block->conv3.out);
-    struct sweep sweep = sweep_over(kernels, b, images, extent, block->conv3.out);
+    struct sweep sweep = sweep_over(kernels, b, extent, block->conv3.out);
     sweep.u = plane_at(at->t3, from, image, kernels->linear_bytes);
     sweep.gate = block->has_se ? b->excitation + to * gates : NULL;
     sweep.shortcut = plane_at(at->x, from, image, kernels->linear_bytes);
@@ -461,7 +460,7 @@ static struct extent run_stem(const struct architecture *net, const struct kerne
     struct block_buffers at = lay_out_block(b, stem_parts(net, kernels, b->images, in), false);
     convolve(kernels, b, &net->stem, images, in, input, at.t3);
     mark_conv(kernels, b, NULL, "stem", &net->stem, images, in);
-    struct sweep sweep = sweep_over(kernels, b, images, stem, net->stem.out);
+    struct sweep sweep = sweep_over(kernels, b, stem, net->stem.out);
     sweep.by_pixels = false;
     sweep.shares = sweep.planes;
     sweep.out = after_pool(net, stem);

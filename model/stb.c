@@ -165,7 +165,7 @@ static enum error_code check_gif(const struct codec_input *in, struct error *err
 
 /* ---- PSD ----------------------------------------------------------------------------------- */
 
-enum { PSD_HEADER = 26, PSD_SECTIONS = 3, PSD_RGB = 3 };
+enum { PSD_HEADER = 26, PSD_SECTIONS = 3, PSD_CHANNELS = 3 }; /* channels: that are read */
 
 /* What stb_image gets to read of a PSD file: a header of three channels and empty sections, then
  * their data. Of a fourth channel it would take the colour of the paper out of the other three, by
@@ -179,14 +179,13 @@ struct psd_stream {
 static enum error_code open_psd(const struct codec_input *in, struct psd_stream *out,
                                 struct error *err)
 {
-    enum { MEMORY = 7 }; /* RGBA, then RGB */
+    enum { MEMORY = 7, RGB = 3 }; /* RGBA, then RGB */
     const uint8_t *bytes = in->bytes;
     if (in->size < PSD_HEADER)
         return short_of(in, PSD_HEADER, err);
     size_t version = big(bytes + 4, 2), channels = big(bytes + 12, 2), depth = big(bytes + 22, 2);
     size_t height = big(bytes + 14, 4), width = big(bytes + 18, 4), mode = big(bytes + 24, 2);
-    if (version != 1 || channels < 3 || channels > 16 || (depth != 8 && depth != 16) ||
-        mode != PSD_RGB)
+    if (version != 1 || channels < 3 || channels > 16 || (depth != 8 && depth != 16) || mode != RGB)
         return error_set(err, ERROR_UNDECODABLE,
                          "psd: version %zu, %zu channels of %zu bits, colour mode %zu; expected "
                          "version 1, 3 to 16 channels of 8 or 16 bits, mode 3 (RGB)",
@@ -204,15 +203,15 @@ static enum error_code open_psd(const struct codec_input *in, struct psd_stream 
     at += 2;
     /* Packed: two bytes a row that tell its length, and at least two for 128 equal bytes. */
     size_t lengths = packed ? height * 2 : 0;
-    size_t least = packed ? lengths * channels + (width * height / 128) * 2 * 3
+    size_t least = packed ? lengths * channels + (width * height / 128) * 2 * PSD_CHANNELS
                           : width * height * channels * (depth / 8);
     if (in->size - at < least)
         return short_of(in, at + least, err);
-    at += lengths * (channels - 3); /* stb_image skips those of three */
+    at += lengths * (channels - PSD_CHANNELS); /* stb_image skips those of three */
     *out = (struct psd_stream){.rest = bytes + at, .rest_size = in->size - at};
     memcpy(out->head, bytes, PSD_HEADER);
     out->head[12] = 0;
-    out->head[13] = 3;
+    out->head[13] = PSD_CHANNELS;
     out->head[sizeof out->head - 2] = (uint8_t)(packed >> 8);
     out->head[sizeof out->head - 1] = (uint8_t)packed;
     return ERROR_NONE;

@@ -120,12 +120,12 @@ static void test_helpers_help(void **state)
 static void end_late(void *context, size_t i)
 {
     atomic_size_t *first = context;
-    if (atomic_exchange(first, i + 1) ==
-        0) /* the first to come stays on until the other has come */
-        while (atomic_load(first) == i + 1)
-            ;
-    else
+    if (atomic_exchange(first, i + 1) != 0) {
         usleep(2000);
+        return;
+    }
+    while (atomic_load(first) == i + 1) /* until the other has come */
+        ;
 }
 
 static void test_late_helpers(void **state)
