@@ -122,7 +122,7 @@ def main():
     load = Load("127.0.0.1", int(sys.argv[1]), CLIENTS, photo, sys.argv[2])
     bad = go_through("compose", load, phases)
     load.finish()
-    sys.exit(1 if bad else 0)
+    sys.exit("\n".join(bad) or 0)
 
 
 if __name__ == "__main__":

@@ -220,7 +220,7 @@ def main():
         ("network cut", options.clients, lambda: cut(replicas[2], pause)),
         ("bad weights", 0, lambda: bad_weights(replicas[0], options, pause)),
     ]
-    bad = False
+    bad = []
     if not options.only_throughput:
         load = Load(LB, 8000, options.clients, picture.read_bytes(), label)
         bad = go_through("fleet", load, phases)
@@ -229,7 +229,7 @@ def main():
         throughput(options, replicas, picture.read_bytes(), label)
     if bad:
         print((options.work / "haproxy.log").read_text()[-3000:])
-    sys.exit(1 if bad else 0)
+        sys.exit("\n".join(bad))
 
 
 if __name__ == "__main__":
