@@ -2,15 +2,15 @@
 """capacity.py - how much a core serves, and tail latency against utilisation: measured, simulated.
 
 The model of a fleet: photos arrive at random (Poisson); a balancer gives each to the replica with
-the fewest at hand (leastconn) up to its maxconn, and queues the rest; a replica's worker takes what
-waits, at most a batch, and works fixed + each * n seconds on n images. Two numbers describe a
-replica. `check` sends the very same arrivals through a daemon on one core and through the simulation
-and prints both; what a batch takes it learns from the daemon's answers in that row, so that a machine
-that changes its speed between rows is no error of the simulation.
+the fewest at hand (leastconn) up to its maxconn, and queues the rest; a replica's worker takes one
+photo after the other, the same time for each. So one number describes a replica. `check` sends the
+very same arrivals through a daemon on one core and through the simulation and prints both; what a
+photo takes it learns from the daemon's answers in that row, so that a machine that changes its speed
+between rows is no error of the simulation.
 
     capacity.py sizes                                 a core by precision, a replica's memory
     capacity.py check                                 the simulation beside a real daemon
-    capacity.py plan --fixed-ms 4 --each-ms 35        tail latency, cores and cost of a fleet
+    capacity.py plan --photo-ms 35                   tail latency, cores and cost of a fleet
     capacity.py all --record                          these, and into the tables of README.md
 
 Needs simpy (PyPI). All but plan want an idle machine with two cores: one for the daemon, one for
@@ -35,7 +35,7 @@ import time
 import simpy
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
-BATCH = 8
+CLIENTS = 8  # of a closed loop that keeps a replica busy
 PRECISIONS = ("fp32", "bf16", "int8")
 UTILISATION = 0.7  # for which a cost is told where no other is
 
@@ -58,21 +58,18 @@ def processor():
 
 
 class Replica:
-    def __init__(self, env, fixed, each):
-        self.env, self.fixed, self.each = env, fixed, each
+    def __init__(self, env, service):
+        self.env, self.service = env, service
         self.waiting = simpy.Store(env)
         self.at_hand = 0
         env.process(self.work())
 
     def work(self):
         while True:
-            batch = [(yield self.waiting.get())]
-            while self.waiting.items and len(batch) < BATCH:
-                batch.append((yield self.waiting.get()))
-            yield self.env.timeout(self.fixed + self.each * len(batch))
-            for done in batch:
-                done.succeed()
-            self.at_hand -= len(batch)
+            done = yield self.waiting.get()
+            yield self.env.timeout(self.service)
+            done.succeed()
+            self.at_hand -= 1
 
 
 def arrivals(rate, count, seed=1):
@@ -81,10 +78,10 @@ def arrivals(rate, count, seed=1):
     return [at := at + dice.expovariate(rate) for _ in range(count)]
 
 
-def simulate(due, fixed, each, replicas=1, maxconn=16, patience=5.0):
+def simulate(due, service, replicas=1, maxconn=4, patience=5.0):
     """Latencies in seconds of the requests served, and the share refused after patience."""
     env = simpy.Environment()
-    fleet = [Replica(env, fixed, each) for _ in range(replicas)]
+    fleet = [Replica(env, service) for _ in range(replicas)]
     slots = simpy.Resource(env, replicas * maxconn)
     latencies, refused = [], 0
 
@@ -128,7 +125,7 @@ class Daemon:
             ["taskset", "-c", "0", options.senetd, "--weights", weights, "--listen",
              "127.0.0.1:0", "--admin-listen", "off", "--port-file", port_file, "--precision",
              precision, "--workers", str(workers), "--threads", "1", "--decoders", "1",
-             "--max-batch", str(BATCH), "--log-level", "warn"])
+             "--log-level", "warn"])
         while not self.ready(options.senetd, port_file):
             if self.process.poll() is not None:
                 raise SystemExit("the daemon ended")
@@ -164,12 +161,12 @@ class Daemon:
         return time.monotonic() - begin, json.loads(text)
 
     def closed_loop(self, clients, seconds):
-        """Requests a second, and their mean latency."""
-        end, times = time.monotonic() + seconds, []
+        """Requests a second."""
+        end, answers = time.monotonic() + seconds, []
 
         def client():
             while time.monotonic() < end:
-                times.append(self.ask()[0])
+                answers.append(self.ask())
 
         threads = [threading.Thread(target=client) for _ in range(clients)]
         begin = time.monotonic()
@@ -177,19 +174,19 @@ class Daemon:
             thread.start()
         for thread in threads:
             thread.join()
-        return len(times) / (time.monotonic() - begin), sum(times) / len(times)
+        return len(answers) / (time.monotonic() - begin)
 
     def open_loop(self, due):
         """Of requests sent whatever became of those before: latencies from when each was due,
-        (images, seconds) of the batch each was in, and the seconds around queue and batch."""
-        times, batches, around, threads = [], [], [], []
+        seconds in the network, and the seconds around that and the queue."""
+        times, service, around, threads = [], [], [], []
         begin = time.monotonic()
 
         def client(at):
             taken, answer = self.ask()
             times.append(time.monotonic() - begin - at)
             timing = answer["timing_ms"]
-            batches.append((answer["batch_size"], timing["inference"] / 1e3))
+            service.append(timing["inference"] / 1e3)
             around.append(taken - (timing["queue"] + timing["inference"]) / 1e3)
 
         for at in due:
@@ -198,7 +195,7 @@ class Daemon:
             threads[-1].start()
         for thread in threads:
             thread.join()
-        return times, batches, around
+        return times, service, around
 
     def megabytes(self):
         """Memory of the process and those it started; what they share is counted once."""
@@ -223,11 +220,11 @@ def weights_of(options, precision):
     return options.int8_weights if precision == "int8" and options.int8_weights else options.weights
 
 
-def bench(options, precision, batch):
+def bench(options, precision):
     """What senetd bench says; None where the weights or the CPU have no such precision."""
     done = subprocess.run(
         ["taskset", "-c", "0", options.senetd, "bench", "--json", "--weights",
-         weights_of(options, precision), "--precision", precision, "--threads", "1", "--batch", str(batch), "--seconds",
+         weights_of(options, precision), "--precision", precision, "--threads", "1", "--seconds",
          str(math.ceil(options.seconds / 3))], capture_output=True, text=True)
     if done.returncode != 0:
         print(f"{precision}: {done.stderr.strip()}", file=sys.stderr)
@@ -240,72 +237,59 @@ def bench(options, precision, batch):
 
 def sizes(options):
     lines = [f"{processor()}; `{pathlib.Path(options.weights).name}`:", "",
-             "| precision | kernels | ms an image, batch 1 | images/s a core, batch 8 | MB, 1 worker "
-             "| MB, 2 workers | start to ready | US$ a million images |", "|---" * 8 + "|"]
+             "| precision | kernels | ms an image | images/s a core | MB, 1 worker | MB, 2 workers "
+             "| start to ready | US$ a million images |", "|---" * 8 + "|"]
     for precision in PRECISIONS:
-        alone = bench(options, precision, 1)
+        alone = bench(options, precision)
         if alone is None:
             continue
-        full = bench(options, precision, BATCH)
         memory = []
         for workers in (1, 2):
             with Daemon(options, workers, precision) as daemon:
-                daemon.closed_loop(3 * BATCH, options.seconds / 3)
+                daemon.closed_loop(CLIENTS, options.seconds / 3)
                 memory.append(daemon.megabytes())
                 if workers == 1:
                     ready = daemon.ready_s
-        cost = dollars_a_million(options.core_hour, UTILISATION * full["images_per_s"])
-        lines.append(f"| {precision} | {full['kernels']} | {alone['ms_per_image']['median']:.1f} | "
-                     f"{full['images_per_s']:.1f} | {memory[0]:.0f} | {memory[1]:.0f} | "
+        cost = dollars_a_million(options.core_hour, UTILISATION * alone["images_per_s"])
+        lines.append(f"| {precision} | {alone['kernels']} | {alone['ms_per_image']['median']:.1f} | "
+                     f"{alone['images_per_s']:.1f} | {memory[0]:.0f} | {memory[1]:.0f} | "
                      f"{ready * 1e3:.0f} ms | {cost:.2f} |")
     return "\n".join(lines)
 
 
-def measure(daemon, seconds):
-    """fixed and each of the model, from a lone client and from full batches; and images/s."""
-    daemon.closed_loop(4, 2)
-    _, alone = daemon.closed_loop(1, seconds)
-    full, _ = daemon.closed_loop(3 * BATCH, seconds)
-    # alone = fixed + each; a full batch takes BATCH / full = fixed + BATCH * each. fixed may be
-    # below zero, where an image of a batch costs more than a lone one.
-    each = (BATCH / full - alone) / (BATCH - 1)
-    return alone - each, each, full
-
-
 def check(options):
     with Daemon(options) as daemon:
-        options.fixed, options.each, full = measure(daemon, options.seconds)
-        lines = [f"{processor()}, the daemon on one of them. Full batches: {full:.1f} images/s; a lone "
-                 f"photo takes {(options.fixed + options.each) * 1e3:.1f} ms, a batch of {BATCH} "
-                 f"{BATCH / full * 1e3:.0f} ms. {options.arrivals} photos a row.", "",
+        daemon.closed_loop(CLIENTS, 2)
+        full = daemon.closed_loop(CLIENTS, options.seconds)
+        options.service = 1 / full
+        lines = [f"{processor()}, the daemon on one of them, {full:.1f} images/s when it is full. "
+                 f"{options.arrivals} photos a row.", "",
                  "| images/s | utilisation | p50 measured | simulated | p95 measured | simulated |",
                  "|---" * 6 + "|"]
         for share in (0.3, 0.5, 0.7, 0.8, 0.9):
             rate = share * full
             due = arrivals(rate, options.arrivals)
-            real, batches, around = daemon.open_loop(due)
-            each, fixed = statistics.linear_regression(*zip(*batches))
-            queued, _ = simulate(due, fixed, each, maxconn=10**6, patience=10**6)
+            real, network, around = daemon.open_loop(due)
+            service = statistics.mean(network)
+            queued, _ = simulate(due, service, maxconn=10**6, patience=10**6)
             model = [seconds + statistics.median(around) for seconds in queued]
             cells = [f"{percentile(t, q) * 1e3:.0f} ms" for q in (0.5, 0.95) for t in (real, model)]
-            used = rate * (fixed / BATCH + each)
-            lines.append(f"| {rate:.1f} | {100 * used:.0f} % | {' | '.join(cells)} |")
+            lines.append(f"| {rate:.1f} | {100 * rate * service:.0f} % | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def plan(options):
     """A cell: as many replicas of one core as one balancer is given; beside it, one core alone."""
-    capacity = BATCH / (options.fixed + BATCH * options.each)
-    lines = [f"A core: {capacity:.1f} images/s at full batches, {(options.fixed + options.each) * 1e3:.1f} "
-             f"ms a lone photo; US$ {options.core_hour} a core-hour; {options.rate:,} images/s in all.", "",
+    capacity = 1 / options.service
+    lines = [f"A core: {capacity:.1f} images/s; US$ {options.core_hour} a core-hour; {options.rate:,} images/s "
+             "in all.", "",
              f"| utilisation | p50 / p99 / p99.9, {options.cell} cores behind a balancer | p50 / p99 / "
              "p99.9, one core alone | cores | US$ a million images |", "|---" * 5 + "|"]
     for share in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95):
         tails = []
         for cell in (options.cell, 1):
             rate = share * capacity * cell
-            times, _ = simulate(arrivals(rate, options.requests), options.fixed, options.each,
-                                replicas=cell)
+            times, _ = simulate(arrivals(rate, options.requests), options.service, replicas=cell)
             tails.append(" / ".join(f"{percentile(times, q) * 1e3:.0f}" for q in (0.5, 0.99, 0.999)))
         lines.append(f"| {100 * share:.0f} % | {tails[0]} ms | {tails[1]} ms | "
                      f"{math.ceil(options.rate / (share * capacity)):,} | "
@@ -342,17 +326,16 @@ def main():
     parser.add_argument("--weights", default=str(TOP / "weights/demo"))
     parser.add_argument("--int8-weights", help="of senetd quantize, for the row of int8")
     parser.add_argument("--seconds", type=float, default=15, help="of a measurement")
-    parser.add_argument("--fixed-ms", type=float, default=0, help="plan: of a batch; from check")
-    parser.add_argument("--each-ms", type=float, help="plan: of an image; from check")
+    parser.add_argument("--photo-ms", type=float, help="plan: what one takes a core; from check")
     parser.add_argument("--rate", type=int, default=10000, help="plan: images a second in all")
     parser.add_argument("--core-hour", type=float, default=0.04, help="price, US$")
     parser.add_argument("--cell", type=int, default=32, help="plan: cores behind one balancer")
     parser.add_argument("--requests", type=int, default=20000, help="plan: to simulate a row")
     parser.add_argument("--arrivals", type=int, default=500, help="check: photos of a row")
     options = parser.parse_args()
-    if options.what == "plan" and options.each_ms is None:
-        parser.error("plan needs --each-ms")
-    options.fixed, options.each = options.fixed_ms / 1e3, (options.each_ms or 0) / 1e3
+    if options.what == "plan" and options.photo_ms is None:
+        parser.error("plan needs --photo-ms")
+    options.service = (options.photo_ms or 0) / 1e3
     # The daemon has core 0 to itself.
     os.sched_setaffinity(0, {os.cpu_count() - 1})
     for name in TABLES if options.what == "all" else [options.what]:

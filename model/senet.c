@@ -22,8 +22,8 @@
 
 #define SIDE_MIN 32
 #define SIDE_MAX 4096
-/* A larger batch runs in parts: four images reuse a layer's weights from the cache well enough,
- * and activations of more would only cost memory. */
+/* What is shared out within each operation runs in parts of so many images: activations of more
+ * would only cost memory. */
 #define IMAGES_AT_ONCE 4
 /* Of a forward pass: 7 a block, and 3. */
 #define MAX_OPERATIONS (7 * MAX_BLOCKS + 3)
@@ -327,15 +327,15 @@ static enum error_code size_buffers(struct senet_context *context, size_t height
     whole->width = width;
     whole->images = context->max_batch < IMAGES_AT_ONCE ? context->max_batch : IMAGES_AT_ONCE;
     whole->ablates = true;
-    if (cores == 1 || cores > whole->images)
+    if (cores > whole->images)
         return ERROR_NONE;
     context->slices = calloc(cores, sizeof *context->slices);
     if (!context->slices)
         return error_set(err, ERROR_MEMORY, "context: out of memory");
     context->slice_count = cores;
     for (size_t i = 0; i < cores; i++)
-        context->slices[i].buffers = (struct network_buffers){
-            .height = height, .width = width, .images = whole->images / cores};
+        context->slices[i].buffers =
+            (struct network_buffers){.height = height, .width = width, .images = 1};
     return ERROR_NONE;
 }
 
@@ -389,7 +389,6 @@ struct images {
     const struct senet_context *context;
     const float *input;
     float *logits, *excitations; /* excitations: or NULL */
-    size_t count, items;         /* items: of run_slice */
 };
 
 /* Runs `count` of the images from `first` on, as many at a time as the buffers hold. */
@@ -420,9 +419,8 @@ static struct slice *hold_slice(const struct senet_context *context)
 static void run_slice(void *context, size_t i)
 {
     const struct images *all = context;
-    size_t begin = all->count * i / all->items, end = all->count * (i + 1) / all->items;
     struct slice *slice = hold_slice(all->context);
-    run_images(all, &slice->buffers, begin, end - begin);
+    run_images(all, &slice->buffers, i, 1);
     atomic_store(&slice->held, false);
 }
 
@@ -430,15 +428,12 @@ void senet_run(struct senet_context *context, size_t batch, const float *input, 
                float *excitations)
 {
     assert(batch >= 1 && batch <= context->max_batch);
-    struct images all = {context, input, logits, excitations, batch, 0};
-    size_t slices = context->slice_count, left = slices ? batch % slices : batch;
+    struct images all = {context, input, logits, excitations};
+    size_t slices = context->slice_count, left = batch;
+    if (slices > 0 && batch > 1)
+        left = batch % slices;
     pool_begin(context->buffers.team);
-    if (left < batch) {
-        size_t at_once = slices * context->slices[0].buffers.images;
-        all.count = batch - left;
-        all.items = (all.count + at_once - 1) / at_once * slices;
-        pool_for_long(context->buffers.team, all.items, run_slice, &all);
-    }
+    pool_for_long(context->buffers.team, batch - left, run_slice, &all);
     if (left > 0) /* the cores share out each operation */
         run_images(&all, &context->buffers, batch - left, left);
     pool_end(context->buffers.team);
@@ -464,7 +459,7 @@ size_t senet_profile(struct senet_context *context, size_t batch, const float *i
     struct network_operation measured[MAX_OPERATIONS];
     struct network_profile profile = {.operations = measured, .most = MAX_OPERATIONS};
     struct network_buffers *buffers = &context->buffers;
-    struct images all = {context, input, logits, NULL, batch, 0};
+    struct images all = {context, input, logits, NULL};
     *images = batch < buffers->images ? batch : buffers->images;
     buffers->profile = &profile;
     pool_begin(buffers->team);

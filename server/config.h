@@ -18,6 +18,8 @@
 #define SENETD_WEIGHTS "weights/demo"
 #endif
 
+#define CONFIG_MAX_BATCH 256
+
 /* TEXT(field, flag, default, argument, help)
  * SIZE(field, flag, default, least, most, unit, argument, help): a number with an optional suffix
  * k, m or g, which are powers of unit (1024 for bytes, 1000 for counts)
@@ -59,7 +61,8 @@
          "whom root becomes once the sockets are bound: a name, UID or UID:GID")                   \
     CHOICE(seccomp, "seccomp", 0, "on|off",                                                        \
            "forbid the started daemon what it has no use for: programs, writing files ...")        \
-    SIZE(max_batch, "max-batch", 8, 1, 256, 1000, "N", "most images that a worker runs at once")   \
+    SIZE(max_batch, "max-batch", 0, 0, CONFIG_MAX_BATCH, 1000, "N",                                             \
+         "most images that a worker runs at once; default: its share of the threads")              \
     SIZE(queue, "queue", 256, 1, 1000000, 1000, "N",                                               \
          "images that may wait before requests are refused with 503")                              \
     TEXT(api_key_file, "api-key-file", NULL, "PATH",                                               \

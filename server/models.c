@@ -41,17 +41,25 @@ size_t models_threads(const struct config *config)
     return config->threads > 0 ? config->threads : cpus_available("");
 }
 
+/* An image a core: of more, those that are done would wait for the rest, and none is done sooner. */
+static size_t share_of_threads(const struct config *config, size_t workers)
+{
+    size_t share = (models_threads(config) + workers - 1) / workers;
+    return share < CONFIG_MAX_BATCH ? share : CONFIG_MAX_BATCH;
+}
+
 struct batch_options models_batch_options(const struct config *config)
 {
-    size_t cpus = cpus_available("");
+    size_t cpus = cpus_available(""), workers = config->workers > 0 ? config->workers : cpus;
     unsigned formats = 0;
     if (config->formats != NULL &&
         image_parse_formats(config->formats, &formats, NULL) != ERROR_NONE)
         formats = 0; /* main has seen that it is right */
     return (struct batch_options){
-        .workers = config->workers > 0 ? config->workers : cpus,
+        .workers = workers,
         .decoders = config->decoders > 0 ? config->decoders : cpus,
-        .max_batch = config->max_batch,
+        .max_batch =
+            config->max_batch > 0 ? config->max_batch : share_of_threads(config, workers),
         .max_waiting = config->queue,
         .formats = formats,
         .max_pixels = config->max_pixels,

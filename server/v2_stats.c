@@ -1,12 +1,11 @@
 /* v2_stats.c - see v2_stats.h. */
 #include "v2_stats.h"
+#include "config.h"
 
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
-
-#define MOST_BATCH 256 /* of --max-batch */
 
 struct duration {
     double count; /* fractions, where a run was shared */
@@ -21,7 +20,7 @@ struct model_stats {
     struct duration success, fail, queue, input, infer, output, hit, miss;
     double images, runs;
     int64_t last_ms; /* since the epoch */
-    struct batch_size sizes[MOST_BATCH + 1];
+    struct batch_size sizes[CONFIG_MAX_BATCH + 1];
 };
 
 struct v2_stats {
@@ -63,7 +62,7 @@ static void add_image(struct model_stats *stats, const struct batch_image *image
     double share = 1 / (double)image->batch_size; /* of the run that carried it */
     double input_ns = (double)(image->decode_ns + image->preprocess_ns);
     double infer_ns = (double)image->inference_ns * share;
-    size_t size = image->batch_size < MOST_BATCH ? image->batch_size : MOST_BATCH;
+    size_t size = image->batch_size < CONFIG_MAX_BATCH ? image->batch_size : CONFIG_MAX_BATCH;
     add(&stats->queue, 1, (double)image->queue_ns);
     add(&stats->input, 1, input_ns);
     add(&stats->infer, 1, infer_ns);
@@ -108,7 +107,7 @@ static void write_batches(struct writer *w, const struct model_stats *stats)
 {
     writer_key(w, "batch_stats");
     writer_open(w, '[');
-    for (size_t size = 1; size <= MOST_BATCH; size++) {
+    for (size_t size = 1; size <= CONFIG_MAX_BATCH; size++) {
         if (!(stats->sizes[size].infer.count > 0))
             continue;
         writer_open(w, '{');

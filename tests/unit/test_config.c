@@ -240,7 +240,7 @@ static void sources_win_in_rising_order(void **state)
                      ERROR_NONE);
     unsetenv("SENETD_MAX_BODY");
     unsetenv("SENETD_QUEUE");
-    assert_int_equal(config.max_batch, 8);
+    assert_int_equal(config.max_batch, 0);
     assert_int_equal(config.topk, 3);
     assert_string_equal(config.weights, "a/b");
     assert_null(config.labels);
