@@ -23,6 +23,7 @@
 #include "monotonic.h"
 #include "reply.h"
 #include "routes.h"
+#include "scheduler.h"
 #include "tls.h"
 
 #include <errno.h>
@@ -40,8 +41,9 @@
 
 #define CONNECTION_BYTES  ((size_t)64 << 10) /* headers and one piece of a body */
 #define OTHER_DESCRIPTORS 256                /* both listeners, lingering sockets, files, pipes */
-#define HARD_CEILING      2  /* bodies are swallowed up to this many times the cap */
-#define UPLOAD_BUDGET     16 /* all bodies in memory together: this many times the cap */
+#define HARD_CEILING      2      /* bodies are swallowed up to this many times the cap */
+#define SLICE_NS          100000 /* of the library's thread: a request at a time, and all wait */
+#define UPLOAD_BUDGET     16     /* all bodies in memory together: this many times the cap */
 
 struct http {
     struct service *service;
@@ -518,6 +520,7 @@ static struct MHD_Daemon *start_daemon(struct http *http, int listen_fd, size_t 
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
+    scheduler_ask_slice(SLICE_NS);
     struct MHD_Daemon *daemon = MHD_start_daemon(
         flags, 0, on_client, http, on_request, http, MHD_OPTION_LISTEN_SOCKET, listen_fd,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_NOTIFY_CONNECTION,
@@ -528,6 +531,7 @@ static struct MHD_Daemon *start_daemon(struct http *http, int listen_fd, size_t 
         http->encrypted ? MHD_OPTION_HTTPS_PRIORITIES : MHD_OPTION_END, TLS_PRIORITIES,
         MHD_OPTION_HTTPS_CERT_CALLBACK2, tls_retriever(), MHD_OPTION_END);
     int cause = errno;
+    scheduler_ask_slice(0);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     errno = cause;
     return daemon;

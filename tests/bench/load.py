@@ -3,14 +3,18 @@
 A service is a process tree that listens on 127.0.0.1. The closed loop is wrk's: each client sends
 when its last answer has come. The open loop sends on time whether or not answers come; one thread
 and epoll, so that it takes little of the cores that it shares with the service, and where it may
-(root) of a higher priority: its own waiting for a core would be taken for the service's.
+of a higher priority (root) and with short slices (Linux 6.12): its own waiting for a core would be
+taken for the service's.
 """
 import contextlib
+import ctypes
 import json
 import os
+import platform
 import select
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -149,6 +153,16 @@ class Call:
         return int(head[9:12]) if length == len(body) else 0
 
 
+SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
+
+
+def ask_slice(nice, ns):
+    """Of this process; 0: the kernel's usual. sched_attr of sched_setattr(2), which Python lacks."""
+    attributes = struct.pack("=IIQiIQQQ", 48, 0, 0, nice, 0, ns, 0, 0)
+    if (number := SCHED_SETATTR.get(platform.machine())) is not None:
+        ctypes.CDLL(None).syscall(number, 0, attributes, 0)
+
+
 @contextlib.contextmanager
 def served_first():
     before = os.getpriority(os.PRIO_PROCESS, 0)
@@ -156,10 +170,11 @@ def served_first():
         os.setpriority(os.PRIO_PROCESS, 0, before - 10)
     except PermissionError:
         pass
+    ask_slice(os.getpriority(os.PRIO_PROCESS, 0), 100000)
     try:
         yield
     finally:
-        os.setpriority(os.PRIO_PROCESS, 0, before)
+        ask_slice(before, 0)
 
 
 @served_first()

@@ -1,4 +1,5 @@
-/* test_load.c - what holds while clients keep coming: reloads, the end, priorities, memory.
+/* test_load.c - what holds while clients keep coming: reloads, the end, priorities, memory,
+ * threads.
  *
  * Each answer is held against what the library computes with the model that the answer names. The
  * long forms of these are tests/bench/server.py's.
@@ -16,12 +17,15 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <dirent.h>
+#include <linux/sched/types.h>
 #include <math.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -285,6 +289,50 @@ static void low_priority_is_served_while_high_keeps_coming(void **state)
     daemon_stop(&daemon);
 }
 
+/* ---- the scheduler --------------------------------------------------------------------------- */
+
+/* Nanoseconds; 0 where the kernel does not tell. */
+static uint64_t slice_of(pid_t thread)
+{
+    struct sched_attr attributes = {.size = sizeof attributes};
+    assert_int_equal(syscall(SYS_sched_getattr, thread, &attributes, sizeof attributes, 0), 0);
+    return attributes.sched_runtime;
+}
+
+/* Both listeners' threads and only they, or they would wait behind as many others as before. */
+static void http_threads_have_short_slices(void **state)
+{
+    static const char *const options[] = {"--admin-listen", "127.0.0.1:0", NULL};
+    struct daemon daemon;
+    char path[64], file_name[400], name[64];
+    size_t shorter = 0, others = 0;
+    (void)state;
+    uint64_t usual = slice_of(0);
+    if (usual == 0)
+        skip(); /* before Linux 6.12 */
+    daemon_start(&daemon, options);
+    snprintf(path, sizeof path, "/proc/%d/task", (int)daemon.pid);
+    DIR *threads = opendir(path);
+    assert_non_null(threads);
+    for (const struct dirent *entry; (entry = readdir(threads)) != NULL;) {
+        if (entry->d_name[0] == '.')
+            continue;
+        snprintf(file_name, sizeof file_name, "%s/%s/comm", path, entry->d_name);
+        FILE *file = fopen(file_name, "r");
+        assert_non_null(file);
+        assert_non_null(fgets(name, sizeof name, file));
+        fclose(file);
+        bool is_short = slice_of((pid_t)atol(entry->d_name)) < usual;
+        assert_int_equal(is_short, strncmp(name, "MHD", 3) == 0);
+        shorter += is_short;
+        others += !is_short;
+    }
+    closedir(threads);
+    assert_int_equal(shorter, 2);
+    assert_true(others >= 3);
+    daemon_stop(&daemon);
+}
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 /* An upload that stands still before its end. */
@@ -342,6 +390,7 @@ int main(void)
         cmocka_unit_test(unloading_under_load_answers_everyone),
         cmocka_unit_test(sigterm_loses_none_of_what_was_sent),
         cmocka_unit_test(low_priority_is_served_while_high_keeps_coming),
+        cmocka_unit_test(http_threads_have_short_slices),
         cmocka_unit_test(uploads_share_a_budget_of_bytes),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
