@@ -11,7 +11,7 @@ import {startLive} from './live.js';
 import {showNumbers, startNumbers} from './numbers.js';
 
 const VIEWS = ['attention', 'compare', 'classes', 'numbers'];
-const AT_ONCE = 2; // photos in flight: the daemon gathers them into a batch
+const AT_ONCE = 2; // photos in flight: while one is computed the next is decoded
 
 const state = {
   photos: [], // {number, name, file, url, state: 'waiting' | 'done' | 'failed', …the answer}
