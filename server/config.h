@@ -61,7 +61,7 @@
          "whom root becomes once the sockets are bound: a name, UID or UID:GID")                   \
     CHOICE(seccomp, "seccomp", 0, "on|off",                                                        \
            "forbid the started daemon what it has no use for: programs, writing files ...")        \
-    SIZE(max_batch, "max-batch", 0, 0, CONFIG_MAX_BATCH, 1000, "N",                                             \
+    SIZE(max_batch, "max-batch", 0, 0, CONFIG_MAX_BATCH, 1000, "N",                                \
          "most images that a worker runs at once; default: its share of the threads")              \
     SIZE(queue, "queue", 256, 1, 1000000, 1000, "N",                                               \
          "images that may wait before requests are refused with 503")                              \

@@ -41,7 +41,7 @@ size_t models_threads(const struct config *config)
     return config->threads > 0 ? config->threads : cpus_available("");
 }
 
-/* An image a core: of more, those that are done would wait for the rest, and none is done sooner. */
+/* An image a core. Of more none would be done sooner, and the first would wait for the last. */
 static size_t share_of_threads(const struct config *config, size_t workers)
 {
     size_t share = (models_threads(config) + workers - 1) / workers;
@@ -58,8 +58,7 @@ struct batch_options models_batch_options(const struct config *config)
     return (struct batch_options){
         .workers = workers,
         .decoders = config->decoders > 0 ? config->decoders : cpus,
-        .max_batch =
-            config->max_batch > 0 ? config->max_batch : share_of_threads(config, workers),
+        .max_batch = config->max_batch > 0 ? config->max_batch : share_of_threads(config, workers),
         .max_waiting = config->queue,
         .formats = formats,
         .max_pixels = config->max_pixels,
