@@ -295,8 +295,24 @@ static void low_priority_is_served_while_high_keeps_coming(void **state)
 static uint64_t slice_of(pid_t thread)
 {
     struct sched_attr attributes = {.size = sizeof attributes};
-    assert_int_equal(syscall(SYS_sched_getattr, thread, &attributes, sizeof attributes, 0), 0);
+    if (syscall(SYS_sched_getattr, thread, &attributes, sizeof attributes, 0) != 0)
+        return 0;
     return attributes.sched_runtime;
+}
+
+/* Not before Linux 6.12, and not where a sandbox forbids the call. */
+static bool may_ask_for_slices(void)
+{
+    struct sched_attr attributes = {.size = sizeof attributes};
+    if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0)
+        return false;
+    uint64_t usual = attributes.sched_runtime, asked = usual / 2;
+    attributes.sched_runtime = asked;
+    (void)syscall(SYS_sched_setattr, 0, &attributes, 0);
+    bool heard = asked > 0 && slice_of(0) == asked;
+    attributes.sched_runtime = 0; /* the usual again */
+    (void)syscall(SYS_sched_setattr, 0, &attributes, 0);
+    return heard;
 }
 
 /* Both listeners' threads and only they, or they would wait behind as many others as before. */
@@ -307,9 +323,9 @@ static void http_threads_have_short_slices(void **state)
     char path[64], file_name[400], name[64];
     size_t shorter = 0, others = 0;
     (void)state;
+    if (!may_ask_for_slices())
+        skip();
     uint64_t usual = slice_of(0);
-    if (usual == 0)
-        skip(); /* before Linux 6.12 */
     daemon_start(&daemon, options);
     snprintf(path, sizeof path, "/proc/%d/task", (int)daemon.pid);
     DIR *threads = opendir(path);
