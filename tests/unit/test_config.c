@@ -1,5 +1,6 @@
 /* test_config.c - where an option's value comes from, and what is said about wrong ones. */
 #include "config.h"
+#include "models.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -56,6 +57,28 @@ static void defaults_are_those_of_the_manual(void **state)
     assert_int_equal(config.topk, 5);
     assert_int_equal(config.max_body, 20 << 20);
     assert_int_equal(config.max_pixels, 50000000);
+}
+
+static void a_worker_takes_its_share_of_the_threads(void **state)
+{
+    static const struct {
+        const char *line;
+        size_t max_batch;
+    } cases[] = {
+        {"--workers 1 --threads 8", 8},
+        {"--workers 4 --threads 6", 2},
+        {"--workers 8 --threads 2", 1},
+        {"--workers 1 --threads 1024", CONFIG_MAX_BATCH},
+        {"--workers 4 --threads 4 --max-batch 5", 5},
+    };
+    struct config config;
+    struct error err;
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(parse(cases[i].line, &config, &err), ERROR_NONE);
+        assert_int_equal(models_batch_options(&config).max_batch, cases[i].max_batch);
+        config_free(&config);
+    }
 }
 
 static void quantize_says_what_it_needs(void **state)
@@ -314,6 +337,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_those_of_the_manual),
+        cmocka_unit_test(a_worker_takes_its_share_of_the_threads),
         cmocka_unit_test(quantize_says_what_it_needs),
         cmocka_unit_test(the_command_line_wins_over_the_environment),
         cmocka_unit_test(a_wrong_environment_names_its_variable),
