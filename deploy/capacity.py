@@ -10,7 +10,7 @@ between rows is no error of the simulation.
 
     capacity.py sizes                                 a core by precision, a replica's memory
     capacity.py check                                 the simulation beside a real daemon
-    capacity.py plan --photo-ms 35                   tail latency, cores and cost of a fleet
+    capacity.py plan --photo-ms 35                    tail latency, cores and cost of a fleet
     capacity.py all --record                          these, and into the tables of README.md
 
 Needs simpy (PyPI). All but plan want an idle machine with two cores: one for the daemon, one for

@@ -100,7 +100,7 @@ test-deploy: check-deploy
 	@$(MAKE) --no-print-directory deb
 	tests/deploy/docker.sh
 
-# The tables of deploy/README.md, ten minutes on an idle machine, as root; RECORD=1 writes them there.
+# The tables of deploy/README.md, eight minutes on an idle machine, as root; RECORD=1 writes them there.
 # INT8=DIR: weights of senetd quantize, for the row of int8.
 .PHONY: sizing
 sizing: deps

@@ -156,8 +156,9 @@ class Call:
 SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
 
 
-def ask_slice(nice, ns):
+def ask_slice(ns):
     """Of this process; 0: the kernel's usual. sched_attr of sched_setattr(2), which Python lacks."""
+    nice = os.getpriority(os.PRIO_PROCESS, 0)  # stays
     attributes = struct.pack("=IIQiIQQQ", 48, 0, 0, nice, 0, ns, 0, 0)
     if (number := SCHED_SETATTR.get(platform.machine())) is not None:
         ctypes.CDLL(None).syscall(number, 0, attributes, 0)
@@ -170,11 +171,12 @@ def served_first():
         os.setpriority(os.PRIO_PROCESS, 0, before - 10)
     except PermissionError:
         pass
-    ask_slice(os.getpriority(os.PRIO_PROCESS, 0), 100000)
+    ask_slice(100000)
     try:
         yield
     finally:
-        ask_slice(before, 0)
+        ask_slice(0)
+        os.setpriority(os.PRIO_PROCESS, 0, before)
 
 
 @served_first()

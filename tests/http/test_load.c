@@ -8,6 +8,7 @@
 #include "daemon.h"
 #include "pictures.h"
 #include "raw.h"
+#include "scheduler.h"
 #include "traffic.h"
 #include "v2_client.h"
 
@@ -303,15 +304,10 @@ static uint64_t slice_of(pid_t thread)
 /* Not before Linux 6.12, and not where a sandbox forbids the call. */
 static bool may_ask_for_slices(void)
 {
-    struct sched_attr attributes = {.size = sizeof attributes};
-    if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0)
-        return false;
-    uint64_t usual = attributes.sched_runtime, asked = usual / 2;
-    attributes.sched_runtime = asked;
-    (void)syscall(SYS_sched_setattr, 0, &attributes, 0);
+    uint64_t asked = slice_of(0) / 2;
+    scheduler_ask_slice(asked);
     bool heard = asked > 0 && slice_of(0) == asked;
-    attributes.sched_runtime = 0; /* the usual again */
-    (void)syscall(SYS_sched_setattr, 0, &attributes, 0);
+    scheduler_ask_slice(0);
     return heard;
 }
 
