@@ -27,6 +27,7 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 TAG = f"snt{os.getpid() % 10000}"
 NET = "10.99.77"
 LB = f"{NET}.1"
+SLOTS = 4  # requests that the balancer sends to a replica at once (maxconn of haproxy.cfg)
 
 
 def run(*words, check=True):
@@ -188,7 +189,8 @@ def main():
     parser.add_argument("--senetd", default=str(TOP / "build/senetd"))
     parser.add_argument("--weights", type=pathlib.Path,
                         default=TOP / "tests/golden/fixtures/tiny_timm")
-    parser.add_argument("--clients", type=int, default=6)
+    parser.add_argument("--clients", type=int, default=16,
+                        help="by default more than two replicas have slots for")
     parser.add_argument("--pause", type=float, default=2, help="seconds around each event")
     parser.add_argument("--throughput", action="store_true", help="measure one replica against two")
     parser.add_argument("--only-throughput", action="store_true", help="and nothing else")
@@ -210,14 +212,14 @@ def main():
     time.sleep(2)
 
     # What may fail: nothing that the daemon or the balancer sees coming; of the rest, what was in
-    # flight at the lost replica, at most as many as there are clients.
+    # flight at the lost replica.
     pause = options.pause
     phases = [
         ("steady", 0, lambda: time.sleep(pause)),
         ("rolling restart", 0, lambda: rolling_restart(replicas, pause)),
-        ("kill -9", options.clients, lambda: kill_9(replicas[0], pause)),
-        ("SIGSTOP", options.clients, lambda: freeze(replicas[1], pause)),
-        ("network cut", options.clients, lambda: cut(replicas[2], pause)),
+        ("kill -9", SLOTS, lambda: kill_9(replicas[0], pause)),
+        ("SIGSTOP", SLOTS, lambda: freeze(replicas[1], pause)),
+        ("network cut", SLOTS, lambda: cut(replicas[2], pause)),
         ("bad weights", 0, lambda: bad_weights(replicas[0], options, pause)),
     ]
     bad = []
