@@ -52,6 +52,7 @@ struct pool {
     atomic_size_t active;  /* teams that lead */
     atomic_size_t calling; /* those of them that have items, or may have soon */
     atomic_size_t sleepers;
+    atomic_size_t long_loops; /* teams in one */
     atomic_size_t teams_used; /* teams beyond were never taken */
     atomic_bool stop;
     pthread_mutex_t mutex; /* for sleeping only */
@@ -77,6 +78,18 @@ static uint64_t ticket_end(uint64_t ticket)
 static uint64_t ticket_first(uint64_t ticket)
 {
     return ticket & FIELD_MASK;
+}
+
+/* Wakes the helpers that sleep, if one of them may help. */
+static void wake_sleepers(struct pool *pool)
+{
+    size_t sleepers = atomic_load(&pool->sleepers);
+    size_t active = atomic_load(&pool->active);
+    if (sleepers == 0 || pool->started - sleepers + active >= pool->cores)
+        return;
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->mutex);
 }
 
 /* Runs one item of the team's loop, from the front or the back; false where none is left. */
@@ -136,32 +149,26 @@ void pool_for(struct team *team, size_t count, void (*item)(void *context, size_
     atomic_store_explicit(&team->ticket,
                           ++team->generation << 2 * FIELD_BITS | (uint64_t)count << FIELD_BITS,
                           memory_order_release);
+    wake_sleepers(team->pool);
     while (run_one(team, true))
         ;
     wait_for_helpers(team, count);
-}
-
-static void wake_sleepers(struct pool *pool)
-{
-    if (atomic_load(&pool->sleepers) == 0)
-        return;
-    pthread_mutex_lock(&pool->mutex);
-    pthread_cond_broadcast(&pool->wake);
-    pthread_mutex_unlock(&pool->mutex);
 }
 
 void pool_for_long(struct team *team, size_t count, void (*item)(void *context, size_t i),
                    void *context)
 {
     bool serial = is_serial(team, count);
-    if (!serial)
+    if (!serial) {
         atomic_store(&team->is_long, true);
+        atomic_fetch_add(&team->pool->long_loops, 1);
+    }
     pool_for(team, count, item, context);
     if (serial)
         return;
     atomic_store(&team->is_long, false);
+    atomic_fetch_sub(&team->pool->long_loops, 1);
     atomic_fetch_add(&team->pool->calling, 1);
-    wake_sleepers(team->pool);
 }
 
 /* ---- helpers ----------------------------------------------------------------------------- */
@@ -246,8 +253,11 @@ void pool_end(struct team *team)
         return;
     atomic_store_explicit(&team->leading, false, memory_order_relaxed);
     atomic_fetch_sub(&team->pool->calling, 1);
-    if (atomic_fetch_sub(&team->pool->active, 1) > 1)
-        wake_sleepers(team->pool); /* a core has become free for the others */
+    atomic_fetch_sub(&team->pool->active, 1);
+    /* A core has become free for the others. Their next loop wakes helpers, in a moment: if this team
+     * leads again by then, as on a busy server, nobody comes to take the core from it. */
+    if (atomic_load(&team->pool->long_loops) > 0)
+        wake_sleepers(team->pool);
 }
 
 size_t pool_cores(const struct team *team)
