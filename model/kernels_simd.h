@@ -310,11 +310,13 @@ static void choose_chunks(struct job *job, size_t cores)
     size_t in_bytes = job->in_image * sizeof(active), items = job->groups * job->images;
     size_t weights = job->blocks * panel_words(job->conv) * sizeof(word);
     size_t most = job->rows > 1 ? job->rows : job->columns / (TILE_1 * TILES_AT_LEAST);
+    if (most > cores) /* so that no chunk lies half with one core and half with another */
+        most -= most % cores;
     size_t fitting = min_size(divide_up(in_bytes, CHUNK_BYTES), most ? most : 1);
     job->weights_outside =
         job->images * in_bytes * (job->groups - 1) < weights * (job->images * fitting - 1);
     size_t wanted = job->weights_outside ? 1 : fitting;
-    if (wanted > 1) /* so that no chunk lies half with one core and half with another */
+    if (wanted > 1)
         wanted = min_size(divide_up(wanted, cores) * cores, most);
     if (cores > 1 && items * wanted < cores * ITEMS_A_CORE)
         wanted = min_size(divide_up(cores * ITEMS_A_CORE, items), most);

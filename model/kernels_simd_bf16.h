@@ -99,6 +99,7 @@ INLINE active photo_active(float value, float inverse)
 /* Winograd's method in fp32, as its transforms would lose bf16's digits. An fp32 product costs as
  * much as two of bf16, so where the CPU multiplies bf16 only the form that saves most pays. */
 #define WINOGRAD_4X4     128
+#define WINOGRAD_3X3     0
 #define WINOGRAD_2X2     (IS_NATIVE ? 0 : 512)
 #define WINOGRAD_STRIDED (IS_NATIVE ? 0 : 256)
 typedef float point;

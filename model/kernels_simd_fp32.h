@@ -71,6 +71,7 @@ void MULTIPLY(SIMD_SYMBOL)(const float *v, size_t in_blocks, size_t pixels, cons
 }
 
 #define WINOGRAD_4X4      128
+#define WINOGRAD_3X3      256
 #define WINOGRAD_2X2      512
 #define WINOGRAD_STRIDED  256
 #define winograd_multiply multiply_pixels

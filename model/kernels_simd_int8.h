@@ -178,6 +178,7 @@ INLINE active photo_active(float value, float inverse)
 
 #if GROUP == 2
 #define WINOGRAD_4X4      0
+#define WINOGRAD_3X3      0
 #define WINOGRAD_2X2      512
 #define WINOGRAD_STRIDED  512
 #define winograd_multiply multiply_pixels

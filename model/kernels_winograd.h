@@ -2,10 +2,12 @@
  *
  * Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv:1509.09308,
  * section 4. An input patch is transformed (B), multiplied by the transformed weights (G, at load),
- * and transformed back (A) to an output of `step` pixels a side. Three forms:
+ * and transformed back (A) to an output of `step` pixels a side. Four forms:
  *
  *   4x4       F(4x4, 3x3), points 0, 1, -1, 2, -2, infinity: a patch is 6x6, and takes 36
  *             products a channel pair instead of 144. For floats.
+ *   3x3       F(3x3, 3x3), points 0, 1, -1, 2, infinity: a patch is 5x5, 25 products instead of 81.
+ *             For floats.
  *   2x2       F(2x2, 3x3), points 0, 1, -1, infinity: a patch is 4x4, 16 products instead of 36.
  *   strided   of stride 2: even and odd pixels are apart, the even ones, which meet the taps 0
  *             and 2, by F(2, 2), the odd ones, which meet tap 1, directly. A patch is 5x5, 25
@@ -19,7 +21,7 @@
  * register tiles of 1x1 convolutions with patches for pixels.
  *
  * Included after kernels_simd.h by a precision's header, which defines
- *   WINOGRAD_4X4, WINOGRAD_2X2, WINOGRAD_STRIDED
+ *   WINOGRAD_4X4, WINOGRAD_3X3, WINOGRAD_2X2, WINOGRAD_STRIDED
  *                     most channels for which a form is taken, the first that may; 0: never. Deeper
  *                     layers see few pixels, where patches overhang the edge and the larger weights
  *                     are read for little.
@@ -43,7 +45,7 @@
  * multiplies and transforms back groups of output blocks.
  */
 
-enum form { FORM_DIRECT, FORM_4X4, FORM_2X2, FORM_STRIDED };
+enum form { FORM_DIRECT, FORM_4X4, FORM_3X3, FORM_2X2, FORM_STRIDED };
 
 #define MOST_PATCH 6
 #define MOST_STEP  4
@@ -51,7 +53,7 @@ enum form { FORM_DIRECT, FORM_4X4, FORM_2X2, FORM_STRIDED };
 /* Output pixels along a side of a patch. */
 INLINE size_t form_step(enum form form)
 {
-    return form == FORM_4X4 ? 4 : 2;
+    return form == FORM_4X4 ? 4 : form == FORM_3X3 ? 3 : 2;
 }
 
 /* Input pixels along a side of a patch, and points of the transformed one. */
@@ -101,7 +103,10 @@ static enum form form_of(const struct conv *conv)
         return channels <= WINOGRAD_STRIDED ? FORM_STRIDED : FORM_DIRECT;
     if (conv->stride != 1)
         return FORM_DIRECT;
-    return channels <= WINOGRAD_4X4 ? FORM_4X4 : channels <= WINOGRAD_2X2 ? FORM_2X2 : FORM_DIRECT;
+    return channels <= WINOGRAD_4X4   ? FORM_4X4
+           : channels <= WINOGRAD_3X3 ? FORM_3X3
+           : channels <= WINOGRAD_2X2 ? FORM_2X2
+                                      : FORM_DIRECT;
 }
 
 /* Words of the weights of one point of one output block. */
@@ -127,6 +132,11 @@ static void transform_weights(enum form form, size_t side, const double g[9],
                       {-1.0 / 6, 1.0 / 6, -1.0 / 6},
                       {1.0 / 24, 1.0 / 12, 1.0 / 6},
                       {1.0 / 24, -1.0 / 12, 1.0 / 6},
+                      {0, 0, 1}},
+        [FORM_3X3] = {{1.0 / 2, 0, 0},
+                      {-1.0 / 2, -1.0 / 2, -1.0 / 2},
+                      {-1.0 / 6, 1.0 / 6, -1.0 / 6},
+                      {1.0 / 6, 1.0 / 3, 2.0 / 3},
                       {0, 0, 1}},
         [FORM_2X2] = {{1, 0, 0},
                       {1.0 / 2, 1.0 / 2, 1.0 / 2},
@@ -273,6 +283,13 @@ INLINE void transform_input(const enum form form, patch_lanes d[MOST_PATCH])
         d[3] = even2 + odd2;
         d[4] = even2 - odd2;
         d[5] = 4 * d1 - 5 * d3 + d[5];
+    } else if (form == FORM_3X3) {
+        patch_lanes odd = d3 - d1;
+        d[0] = 2 * (d[0] - d2) + odd;
+        d[1] = odd - d1 - d2;
+        d[2] = odd + 3 * (d1 - d2);
+        d[3] = odd;
+        d[4] = d[4] - d2 - 2 * odd;
     } else if (form == FORM_2X2) {
         d[0] = d[0] - d2;
         d[1] = d1 + d2;
@@ -297,6 +314,11 @@ INLINE void transform_output(const enum form form, sums m[MOST_PATCH])
         m[1] = difference + 2 * difference2;
         m[2] = sum + 4 * sum2;
         m[3] = difference + 8 * difference2 + m[5];
+    } else if (form == FORM_3X3) {
+        sums sum = m[1] + m[2], difference = m[1] - m[2];
+        m[0] = m[0] + sum + m[3];
+        m[1] = difference + 2 * m[3];
+        m[2] = sum + 4 * m[3] + m[4];
     } else if (form == FORM_2X2) {
         m[0] = m[0] + m[1] + m[2];
         m[1] = m[1] - m[2] - m[3];
@@ -388,6 +410,8 @@ static void transform_item(void *context, size_t item)
     size_t end = min_size(begin + w->across, w->count);
     if (WINOGRAD_4X4 && w->form == FORM_4X4)
         transform_patches(FORM_4X4, w, block, begin, end);
+    else if (WINOGRAD_3X3 && w->form == FORM_3X3)
+        transform_patches(FORM_3X3, w, block, begin, end);
     else if (WINOGRAD_2X2 && w->form == FORM_2X2)
         transform_patches(FORM_2X2, w, block, begin, end);
     else if (WINOGRAD_STRIDED)
@@ -470,6 +494,8 @@ static void output_item(void *context, size_t item)
     for (size_t b = 0; b < blocks; b++)
         if (WINOGRAD_4X4 && w->form == FORM_4X4)
             restore_patches(FORM_4X4, w, first + b, m + b * area, apart);
+        else if (WINOGRAD_3X3 && w->form == FORM_3X3)
+            restore_patches(FORM_3X3, w, first + b, m + b * area, apart);
         else if (WINOGRAD_2X2 && w->form == FORM_2X2)
             restore_patches(FORM_2X2, w, first + b, m + b * area, apart);
         else if (WINOGRAD_STRIDED)

@@ -177,7 +177,8 @@ void network_layout(const struct architecture *net, const struct kernels *kernel
 
 /* An operation on the planes (see kernels.h) of a batch's activations. An item is one of an image's
  * shares, which are of its pixels, as convolutions mostly share out their output, or of its planes,
- * where there are few pixels. */
+ * where there are few pixels. A share a core: what takes so little time is not worth a share that
+ * moves between cores, as a line that two have read is slow to be written again. */
 struct sweep {
     const struct kernels *kernels;
     size_t planes, c; /* planes: of an image */
@@ -197,8 +198,6 @@ struct share {
     size_t first, last, begin, end;
 };
 
-enum { ITEMS_A_CORE = 4 };
-
 /* The address of plane `first` of activations, of so many elements a plane. */
 static void *plane_at(const void *activations, size_t first, size_t plane, size_t bytes)
 {
@@ -209,7 +208,7 @@ static struct sweep sweep_over(const struct kernels *kernels, const struct netwo
                                struct extent in, size_t channels)
 {
     struct sweep sweep = {.kernels = kernels, .c = kernels_block(kernels, channels), .in = in};
-    size_t shares = ITEMS_A_CORE * pool_cores(b->team);
+    size_t shares = pool_cores(b->team);
     sweep.planes = kernels_padded(kernels, channels) / sweep.c;
     sweep.by_pixels = parts_of(pixels(in)) >= pool_cores(b->team);
     size_t most = sweep.by_pixels ? pixels(in) : sweep.planes;
@@ -244,7 +243,8 @@ static void sum_item(void *context, size_t i)
     const struct sweep *s = context;
     struct share at = share_of(s, i);
     size_t area = pixels(s->in), parts = parts_of(area), image = s->planes * s->c;
-    size_t part = s->by_pixels ? at.index : 0, last = s->by_pixels ? at.index + 1 : parts;
+    size_t part = s->by_pixels ? parts * at.index / s->shares : 0;
+    size_t last = s->by_pixels ? parts * (at.index + 1) / s->shares : parts;
     for (; part < last; part++)
         s->kernels->sum_pixels(at.last - at.first, s->c, area, area * part / parts,
                                area * (part + 1) / parts,
@@ -277,8 +277,6 @@ static void average_pool(const struct kernels *kernels, const struct network_buf
     size_t parts = parts_of(pixels(extent)), padded = kernels_padded(kernels, channels);
     sweep.u = in;
     sweep.y = b->sums;
-    if (sweep.by_pixels)
-        sweep.shares = parts;
     pool_for(b->team, images * sweep.shares, sum_item, &sweep);
     for (size_t n = 0; n < images; n++) {
         const float *sums = b->sums + n * parts * padded;

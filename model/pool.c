@@ -254,8 +254,8 @@ void pool_end(struct team *team)
     atomic_store_explicit(&team->leading, false, memory_order_relaxed);
     atomic_fetch_sub(&team->pool->calling, 1);
     atomic_fetch_sub(&team->pool->active, 1);
-    /* A core has become free for the others. Their next loop wakes helpers, in a moment: if this team
-     * leads again by then, as on a busy server, nobody comes to take the core from it. */
+    /* A core has become free for the others. Their next loop wakes helpers, in a moment: if this
+     * team leads again by then, as on a busy server, nobody comes to take the core from it. */
     if (atomic_load(&team->pool->long_loops) > 0)
         wake_sleepers(team->pool);
 }
