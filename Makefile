@@ -104,6 +104,8 @@ $(O)/model/kernels_avx512.o: CFLAGS_ISA = -mavx512f -mfma -ffp-contract=fast
 $(O)/model/kernels_avx512_bf16.o: CFLAGS_ISA = -mavx512bw -mavx512bf16 -mfma -ffp-contract=fast
 $(O)/model/kernels_avx512_int8.o: CFLAGS_ISA = -mavx512bw -mavx512vnni -mavx512bf16 -mfma -ffp-contract=fast
 $(O)/model/kernels_avx512vnni_int8.o: CFLAGS_ISA = -mavx512bw -mavx512vnni -mfma -ffp-contract=fast
+$(O)/model/kernels_amx.o $(O)/model/kernels_amx_bf16.o $(O)/model/kernels_amx_int8.o: \
+    CFLAGS_ISA = -mamx-tile -mamx-int8 -mamx-bf16 -mavx512bw -mavx512bf16 -mfma -ffp-contract=fast
 $(O)/model/kernels_avxvnni_int8.o: CFLAGS_ISA = -mavx2 -mavxvnni -mfma -ffp-contract=fast
 $(O)/model/kernels_avx2.o $(O)/model/kernels_avx2_bf16.o $(O)/model/kernels_avx2_int8.o: \
     CFLAGS_ISA = -mavx2 -mfma -ffp-contract=fast
@@ -150,9 +152,14 @@ $(O)/tests/%.o: tests/%.c Makefile
 # Helpers shared by the tests of a folder: every file there that is not itself a test.
 define test_rule
 $(O)/tests/$(1)/test_%: $(O)/tests/$(1)/test_%.o $(patsubst tests/%.c,$(O)/tests/%.o,$(filter-out tests/$(1)/test_%,$(wildcard tests/$(1)/*.c))) $(LINKED)
-	$$(Q)$$(CC) $$(LDFLAGS_ALL) -o $$@ $$^ $$(LIBS_model) $$(LIBS_server) $$(LIBS_test)
+	$$(Q)$$(CC) $$(LDFLAGS_ALL) $$(LDFLAGS_TEST) -o $$@ $$^ $$(LIBS_model) $$(LIBS_server) $$(LIBS_test)
 endef
 $(foreach folder,unit golden http,$(eval $(call test_rule,$(folder))))
+
+# These run kernels for tile registers on CPUs that have none; see tests/amx/emulator.h.
+ON_TILES := $(patsubst %,$(O)/tests/%,unit/test_kernels golden/test_cores golden/test_golden_demo)
+$(ON_TILES): $(O)/tests/amx/emulator.o
+$(ON_TILES): LDFLAGS_TEST = -Wl,--wrap=amx_supported
 
 -include $(wildcard $(O)/*/*.d $(O)/tests/*/*.d)
 

@@ -35,7 +35,7 @@ _senetd()
             return
             ;;
         NAME)
-            COMPREPLY=($(compgen -W 'avx512 avx2 neon blas ref' -- "$cur"))
+            COMPREPLY=($(compgen -W 'amx avx512 avx2 neon portable blas ref' -- "$cur"))
             return
             ;;
         *'|'*)

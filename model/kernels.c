@@ -14,7 +14,8 @@ static const struct kernels *const candidates[] = {
 #endif
     &kernels_blas,         &kernels_ref,
 #if defined(__x86_64__)
-    &kernels_avx512_bf16,  &kernels_avx2_bf16,    &kernels_avx512_int8, &kernels_avx512vnni_int8,
+    &kernels_amx_bf16,     &kernels_avx512_bf16,  &kernels_avx2_bf16,
+    &kernels_amx_int8,     &kernels_avx512_int8,  &kernels_avx512vnni_int8,
     &kernels_avxvnni_int8, &kernels_avx2_int8,
 #endif
 #if defined(__aarch64__)

@@ -120,6 +120,7 @@ extern const struct kernels kernels_blas; /* im2col and OpenBLAS sgemm: everywhe
 extern const struct kernels kernels_avx512, kernels_avx512_bf16, kernels_avx512_int8;
 extern const struct kernels kernels_avx2, kernels_avx2_bf16, kernels_avx2_int8;
 extern const struct kernels kernels_avx512vnni_int8, kernels_avxvnni_int8;
+extern const struct kernels kernels_amx, kernels_amx_bf16, kernels_amx_int8;
 #endif
 #if defined(__aarch64__)
 extern const struct kernels kernels_neon, kernels_neon_bf16, kernels_neon_int8;

@@ -21,17 +21,25 @@
  *   HEAD_FLOATS, pack_head, pack_weight   what lies before the weights, and the weights
  *   photo_zero, photo_active          a photo's channel of 0; any, of a float
  *
- * Direct convolution on NCHW16c, by the register tiles of kernels_simd_tile.h. Three loops keep
- * what is read again in a cache: input blocks are taken so many at a time that their weights stay
- * near while a part of the image passes by, with its sums kept in between; and of input and weights
- * the one that costs less to read anew is in the outer loop, the input in chunks that fit the
- * second level. 1x1               the whole image is one long row; of a stride, the pixels it picks
- * are first copied into scratch pad > 0           the image is first copied into scratch with its
- * zero border planar input      (the stem's photo) is copied with its three channels side by side,
- * so that a row of a window is one run of words groups            an output block reads only the
- * input blocks its groups touch; weights between groups are zeros
+ * Direct convolution on blocks of channels, by the register tiles of kernels_tile.h. Three loops
+ * keep what is read again in a cache: input blocks are taken so many at a time that their weights
+ * stay near while a part of the image passes by, with its sums kept in between; and of input and
+ * weights the one that costs less to read anew is in the outer loop, the input in chunks that fit
+ * the second level.
+ * - 1x1: the whole image is one long row; of a stride, the pixels it picks are first copied into
+ *   scratch.
+ * - pad > 0: the image is first copied into scratch with its zero border.
+ * - planar input (the stem's photo) is copied with its three channels side by side, so that a row
+ * of a window is one run of words.
+ * - groups: an output block reads only the input blocks its groups touch; weights between groups
+ * are zeros.
  */
+#include "kernels_tile.h"
+#ifdef SIMD_TILE_DOT
+#include "kernels_amx_tile.h"
+#else
 #include "kernels_simd_tile.h"
+#endif
 
 /* ---- shapes ------------------------------------------------------------------------------ */
 
@@ -52,7 +60,7 @@ static struct reach reach_of(const struct conv *conv, size_t b)
     if (conv->groups == 1)
         return (struct reach){0, all};
     size_t in_g = conv->in / conv->groups, out_g = conv->out / conv->groups;
-    /* Most input channels that 16 neighbouring outputs can touch, wherever they begin. */
+    /* Most input channels that the neighbouring outputs of a block can touch, wherever they begin. */
     size_t groups = min_size((LANES + out_g - 2) / out_g + 1, conv->groups);
     size_t count = min_size(blocks_of(groups * in_g) + 1, all);
     size_t first = b * LANES / out_g * in_g / LANES;
@@ -189,7 +197,9 @@ struct job {
 /* Bytes of weights that stay in a first-level cache beside the input that passes by. Wide registers
  * take so long for a word of weights that those may come from the second level each time, which
  * costs less than to keep sums. */
+#ifndef NEAR_BYTES
 #define NEAR_BYTES ((size_t)(SIMD_FLOATS < 16 ? 16 : 1024) << 10)
+#endif
 /* Bytes of input that stay in a second-level cache beside weights and output. */
 #define CHUNK_BYTES ((size_t)192 << 10)
 /* Most output pixels whose sums are kept between two groups of input blocks. */
@@ -222,8 +232,8 @@ static void run_part(const struct job *job, size_t image, size_t b, size_t width
                      struct region region, size_t step)
 {
     const struct conv *conv = job->conv;
-    size_t stride = is_flat(conv) ? 1 : conv->stride, pixel = in_channels(conv), most;
-    void (*const *run)(const struct tile *) = tiles_for(width, job->kind, &most);
+    size_t stride = is_flat(conv) ? 1 : conv->stride, pixel = in_channels(conv);
+    size_t columns = region.right - region.left;
     struct reach reach = reach_of(conv, b);
     sums kept[PART_PIXELS * 4]; /* as wide tiles have at most 4 registers a pixel */
     struct tile tile = {.in_row = job->in_row,
@@ -238,6 +248,7 @@ static void run_part(const struct job *job, size_t image, size_t b, size_t width
                         .relu = conv->relu,
                         .kept_pixel = width * REGISTERS,
                         .kept_block = REGISTERS};
+    tiles_begin(&tile, width, job->kind, columns);
     for (size_t k = 0; k < reach.count; k += step) {
         tile.blocks = min_size(step, reach.count - k);
         tile.resumes = k > 0;
@@ -247,15 +258,16 @@ static void run_part(const struct job *job, size_t image, size_t b, size_t width
         aim_ahead(&tile,
                   tile.suspends ? tile.weights + tile.blocks * block_words(conv)
                                 : packed_weights(conv) + (b + width) * tile.panel,
-                  WORDS, divide_up(region.right - region.left, most));
+                  WORDS, divide_up(columns, tile.most));
         for (size_t y = region.top; y < region.bottom; y++) {
             tile.in = job->in + image * job->in_image + (reach.first + k) * tile.in_block +
                       y * stride * tile.in_row + region.left * stride * pixel;
             tile.out = job->out + image * job->out_image + b * tile.out_block +
                        (y * job->columns + region.left) * tile.out_pixel;
-            run_row(&tile, run, most, region.right - region.left, stride * pixel);
+            run_row(&tile, columns, stride * pixel);
         }
     }
+    tiles_end();
 }
 
 /* `width` output blocks from block b on, over a region of any size. */

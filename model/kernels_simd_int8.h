@@ -13,7 +13,8 @@
  * (SIMD_SIGNED), activations are taken less 128, and sums begin with what that takes off them, 128
  * times the weights of an output. Where the CPU cannot do that, the same
  * values lie in 16 bits each, a word holds channels 2i and 2i+1, and SIMD_INT16_DOT multiplies them
- * by two weights, or plain vector code does. SIMD_BYTES(value), where the CPU can, makes bytes of a
+ * by two weights, or plain vector code does. Tile registers do it all by SIMD_TILE_DOT, see
+ * kernels_amx_tile.h. SIMD_BYTES(value), where the CPU can, makes bytes of a
  * vec of at least 0: rounded to nearest even, saturated. SIMD_VECTORS names the fp32 backend for
  * the vectors.
  */
@@ -30,7 +31,7 @@
 #endif
 #define PHOTO_ZERO 128
 typedef int32_t word __attribute__((may_alias));
-#ifdef SIMD_INT8_DOT
+#if defined(SIMD_INT8_DOT) || defined(SIMD_TILE_DOT)
 #define GROUP 4
 typedef int8_t weight;
 typedef uint8_t active;
@@ -47,7 +48,6 @@ typedef active active_lanes
 typedef uint32_t stored_lanes
     __attribute__((vector_size(SIMD_FLOATS * sizeof(active)), aligned(1)));
 typedef ivec sums;
-typedef ivec weights_register;
 
 INLINE sums sums_begin(const float *bias, size_t head)
 {
@@ -58,6 +58,9 @@ INLINE sums sums_begin(const float *bias, size_t head)
     return (sums){0};
 #endif
 }
+
+#ifndef SIMD_TILE_DOT
+typedef ivec weights_register;
 
 INLINE weights_register weights_load(const word *from)
 {
@@ -81,6 +84,7 @@ INLINE sums sums_add(sums sum, word value, weights_register w)
     return sum + (w << 16 >> 16) * (int16_t)value + (w >> 16) * (value >> 16);
 #endif
 }
+#endif
 
 /* Values of at least 0 rounded to 0..255: at 2^23 a float's last bit is worth one. */
 INLINE ivec rounded(vec value)
@@ -218,9 +222,7 @@ INLINE void winograd_end(sums sum, const float *bias, size_t head, bool relu, vo
 
 const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
                                     .precision = PRECISION_INT8,
-#ifdef SIMD_INT8_DOT
-                                    .native = true,
-#endif
+                                    .native = GROUP == 4,
                                     .lanes = LANES,
                                     .supported = supported,
                                     .active_bytes = sizeof(active),

@@ -1,42 +1,8 @@
-/* kernels_simd_tile.h - the register tile, in which all multiplications are done; included by
- * kernels_simd.h, which says what the names are.
+/* kernels_simd_tile.h - the register tile of vector registers; see kernels_tile.h.
  *
- * A tile is R output pixels of a row times J blocks of 16 output channels; it runs over all input
- * channels and taps with the sums in registers, one broadcast input word times J weight vectors at
- * a time, and stores once, with bias and ReLU.
+ * A tile is R output pixels of a row times J blocks of 16 output channels: one broadcast input word
+ * times J weight vectors at a time.
  */
-#define WORDS (LANES / GROUP) /* of active input that hold a block of channels of one pixel */
-
-/* A photo's channels and stride: fixed, so that the tiles' addresses are. */
-#define PHOTO_CHANNELS 3
-#define PHOTO_STRIDE   2
-
-struct tile {
-    const active *in;    /* first output pixel's window, in the first input block */
-    size_t in_row;       /* channels from an input row to the next */
-    size_t in_block;     /* channels from an input block to the next */
-    size_t blocks;       /* input blocks */
-    size_t kernel;       /* side of the window */
-    size_t row_words;    /* of a row of the window in an input block */
-    const word *weights; /* of the first output block */
-    size_t panel;        /* words from an output block's weights to the next one's */
-    const word *ahead;   /* weights that are read next, of which a 1x1 tile prefetches */
-    size_t ahead_lines;  /* so many lines of each panel for each of its input blocks */
-    const float *bias;
-    size_t head;        /* floats from one vector before the bias to the next, see HEAD_FLOATS */
-    unsigned char *out; /* first output pixel in the first output block */
-    size_t out_pixel;   /* bytes from an output pixel to the next */
-    size_t out_block;   /* bytes from an output block to the next */
-    bool relu;
-    sums *kept;                    /* of the first output pixel and block, where the tile */
-    bool resumes, suspends;        /* begins with sums kept before, or keeps its own for later */
-    size_t kept_pixel, kept_block; /* registers from a pixel's to the next, a block's to the next */
-};
-
-/* Elements from the first register of a tile's pixel to its j-th, in an array whose blocks are
- * `block` apart. */
-#define AT(j, block) ((j) / REGISTERS * (block) + (j) % REGISTERS * SIMD_FLOATS)
-
 /* The same among the kept sums. */
 #define KEPT(t, p, j) ((p) * (t)->kept_pixel + (j) / REGISTERS * (t)->kept_block + (j) % REGISTERS)
 
@@ -47,7 +13,8 @@ INLINE word read_word(const active *from)
     return *(const any_word *)(const void *)from;
 }
 
-#define PIXELS_A_LINE (64 / (LANES * sizeof(active))) /* of the cache, at most */
+/* Pixels that lie in a line of the cache, at most; one where they take several. */
+#define PIXELS_A_LINE (LANES * sizeof(active) < 64 ? 64 / (LANES * sizeof(active)) : 1)
 
 /* R pixels x J blocks; neighbouring output pixels read S channels apart. */
 INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, const size_t S)
@@ -158,10 +125,6 @@ static double peak(size_t loops)
     return (double)loops * SUMS * SIMD_FLOATS * GROUP;
 }
 
-/* The three kinds of input, blocked at stride 1 and 2 and a photo: channels from a pixel that an
- * output reads to the next output's. */
-enum { dense_step = LANES, strided_step = 2 * LANES, photo_step = PHOTO_STRIDE * PHOTO_CHANNELS };
-
 /* One function a shape: tile_<R>x<J>_<input>, and tables of them by R. */
 #define TILE(R, J, KIND)                                                                           \
     static void tile_##R##x##J##_##KIND(const struct tile *t)                                      \
@@ -203,65 +166,46 @@ DEFINE_WIDTH(2, TILE_2)
 DEFINE_WIDTH(4, TILE_4)
 #endif
 
-/* The tiles of that many blocks for that kind of input, by their pixels less one. */
-static void (*const *tiles_for(size_t width, size_t kind, size_t *most))(const struct tile *)
+/* Tiles of `width` blocks for that kind of input, and rows of so many pixels. */
+static void tiles_begin(struct tile *tile, size_t width, size_t kind, size_t pixels)
 {
+    (void)pixels;
 #if TILE_4
     if (width == 4) {
-        *most = TILE_4;
-        return tiles_4[kind];
+        tile->most = TILE_4;
+        tile->run = tiles_4[kind];
+        return;
     }
 #endif
 #if TILE_2
     if (width == 2) {
-        *most = TILE_2;
-        return tiles_2[kind];
+        tile->most = TILE_2;
+        tile->run = tiles_2[kind];
+        return;
     }
 #endif
     (void)width;
-    *most = TILE_1;
-    return tiles_1[kind];
+    tile->most = TILE_1;
+    tile->run = tiles_1[kind];
 }
 
-/* Blocks of the next tile where `left` are left of a group of `wide`. */
-static size_t tile_width(size_t wide, size_t left)
+static void tiles_end(void)
 {
-    if (left >= wide)
-        return wide;
-    return TILE_2 && left >= 2 ? 2 : 1;
-}
-
-/* The widest tile that suits blocked input: 4 blocks for short rows, else 2, else 1. Where a block
- * takes several registers, tiles of two are narrow. */
-static size_t widest_of(size_t columns)
-{
-    if (TILE_4 && columns <= 3 * TILE_4 && columns != TILE_2)
-        return 4;
-    return TILE_2 && REGISTERS == 1 ? 2 : 1;
 }
 
 /* Output pixels of one row, in tiles of nearly equal size. */
-static void run_row(struct tile *tile, void (*const *run)(const struct tile *), size_t most,
-                    size_t pixels, size_t in_step)
+static void run_row(struct tile *tile, size_t pixels, size_t in_step)
 {
-    size_t tiles = divide_up(pixels, most);
+    size_t tiles = divide_up(pixels, tile->most);
     for (size_t left = tiles; left > 0; left--) {
         size_t count = (pixels + left - 1) / left;
-        run[count - 1](tile);
+        tile->run[count - 1](tile);
         tile->ahead += tile->blocks * tile->ahead_lines * LANES;
         pixels -= count;
         tile->in += count * in_step;
         tile->out += count * tile->out_pixel;
         tile->kept += tile->kept ? count * tile->kept_pixel : 0;
     }
-}
-
-/* Has the `tiles` that 1x1 weights pass by share the prefetching of those that follow: as many, of
- * `words` an input block. */
-static void aim_ahead(struct tile *tile, const word *weights, size_t words, size_t tiles)
-{
-    tile->ahead = weights;
-    tile->ahead_lines = divide_up(words, tiles);
 }
 
 /* Matrix multiplication by the tiles of a 1x1 convolution, without bias:
@@ -272,9 +216,8 @@ static inline void multiply_pixels(const active *v, size_t in_blocks, size_t pix
 {
     static const float no_bias[4 * LANES];
     size_t panel = in_blocks * WORDS * LANES, wide = widest_of(pixels);
-    for (size_t b = 0, width, most; b < blocks; b += width) {
+    for (size_t b = 0, width; b < blocks; b += width) {
         width = tile_width(wide, blocks - b);
-        void (*const *run)(const struct tile *) = tiles_for(width, 0, &most);
         struct tile tile = {.in = v,
                             .in_block = pixels * LANES,
                             .blocks = in_blocks,
@@ -287,8 +230,9 @@ static inline void multiply_pixels(const active *v, size_t in_blocks, size_t pix
                             .kept = m + b * pixels * REGISTERS,
                             .kept_pixel = REGISTERS,
                             .kept_block = pixels * REGISTERS};
+        tiles_begin(&tile, width, 0, pixels);
         aim_ahead(&tile, b + width < blocks || !next ? tile.weights + width * panel : next, WORDS,
-                  divide_up(pixels, most));
-        run_row(&tile, run, most, pixels, LANES);
+                  divide_up(pixels, tile.most));
+        run_row(&tile, pixels, LANES);
     }
 }

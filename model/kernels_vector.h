@@ -11,7 +11,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#define LANES     16                    /* channels in a block */
+#ifndef LANES
+#define LANES 16 /* channels in a block */
+#endif
 #define REGISTERS (LANES / SIMD_FLOATS) /* that hold the sums of a block of one pixel */
 
 /* A register of 32-bit lanes, wherever it lies in memory. */

@@ -1,6 +1,7 @@
 /* test_kernels.c - every backend agrees with the double-precision reference on the shapes of
  * SE-ResNet-50 (cut to small images) and on awkward ones; the reference itself is checked
- * against numbers worked out by hand. */
+ * against numbers worked out by hand. Tile registers are emulated where the CPU has none. */
+#include "amx/emulator.h"
 #include "kernels.h"
 #include <math.h>
 #include <setjmp.h>
@@ -266,7 +267,8 @@ static void compare(const struct kernels *kernels, const size_t shape[8], bool r
 static void test_backends(void **state)
 {
     (void)state;
-    size_t compared = 0;
+    size_t compared = 0, on_tiles = 0;
+    bool tiles = amx_emulate();
     struct pool *pool = NULL;
     struct team *team = NULL;
     assert_int_equal(pool_new(3, &pool, NULL), ERROR_NONE);
@@ -279,14 +281,22 @@ static void test_backends(void **state)
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
             compare(kernels, shapes[i], i % 2, shapes[i][2] == 7, team);
         compared++;
+        on_tiles += strcmp(kernels->name, "amx") == 0;
     }
     assert_true(compared > 0);
+    assert_int_equal(on_tiles, tiles ? 2 : 0); /* bf16 and int8 */
     pool_end(team);
     pool_team_free(team);
     pool_free(pool);
 }
 
-enum { C = 16, H = 5, W = 7, PLANES = 2, FLOATS = PLANES * H * W * C };
+enum { H = 5, W = 7, PLANES = 2, MOST_C = 64, FLOATS = PLANES * H * W * MOST_C };
+
+/* Channels of a plane. */
+static size_t block_of(const struct kernels *kernels)
+{
+    return kernels_block(kernels, 16);
+}
 
 /* A copy of values as active or linear activations; values become what they hold. */
 static void *held(const struct kernels *kernels, bool active, float *values)
@@ -302,6 +312,7 @@ static void *held(const struct kernels *kernels, bool active, float *values)
 static void check_max_pool(const struct kernels *kernels, const float *values, const void *in)
 {
     static const size_t pools[][3] = {{1, 3, 4}, {0, 2, 3}, {0, 3, 4}}; /* pad, out h, out w */
+    const size_t C = block_of(kernels);
     void *out = dirty(FLOATS * sizeof(float));
     for (size_t i = 0; i < sizeof pools / sizeof *pools; i++) {
         const size_t pad = pools[i][0], oh = pools[i][1], ow = pools[i][2];
@@ -325,8 +336,9 @@ static void check_scale_add_relu(const struct kernels *kernels, const float *val
 {
     void *out = dirty(FLOATS * sizeof(float)), *next = dirty(FLOATS * sizeof(float));
     bool apart = kernels->precision == PRECISION_INT8;
+    const size_t C = block_of(kernels), floats = PLANES * H * W * C;
     kernels->scale_add_relu(PLANES, C, H * W, in, gates, shortcut, out, apart ? next : NULL, 0.01F);
-    for (size_t at = 0; at < FLOATS; at++) {
+    for (size_t at = 0; at < floats; at++) {
         float gate = gates ? gates[at / C / (H * W) * C + at % C] : 1;
         float expected = fmaxf(values[at] * gate + others[at], 0);
         float found = get(kernels, false, out, at, 1);
@@ -343,15 +355,16 @@ static void check_scale_add_relu(const struct kernels *kernels, const float *val
 /* Every int8 backend rounds what lies in the middle to even, and keeps to 0..255. */
 static void check_rounding(const struct kernels *kernels)
 {
-    static const float values[C] = {-1e30F, -1,    0,      0.25F,  0.5F, 0.75F, 1.5F, 2.5F,
-                                    3.5F,   64.5F, 126.5F, 127.5F, 254,  256,   1e5F, 1e30F};
-    static const unsigned expected[C] = {0, 0,  0,   0,   0,   1,   2,   2,
-                                         4, 64, 126, 128, 254, 255, 255, 255};
-    uint16_t in[C], zero[C] = {0}, sum[C], next[C];
-    for (size_t c = 0; c < C; c++)
+    enum { COUNT = 16 };
+    static const float values[COUNT] = {-1e30F, -1,    0,      0.25F,  0.5F, 0.75F, 1.5F, 2.5F,
+                                        3.5F,   64.5F, 126.5F, 127.5F, 254,  256,   1e5F, 1e30F};
+    static const unsigned expected[COUNT] = {0, 0,  0,   0,   0,   1,   2,   2,
+                                             4, 64, 126, 128, 254, 255, 255, 255};
+    uint16_t in[MOST_C] = {0}, zero[MOST_C] = {0}, sum[MOST_C], next[MOST_C];
+    for (size_t c = 0; c < COUNT; c++)
         in[c] = bf16_bits(values[c]);
-    kernels->scale_add_relu(1, C, 1, in, NULL, zero, sum, next, 1);
-    for (size_t c = 0; c < C; c++)
+    kernels->scale_add_relu(1, block_of(kernels), 1, in, NULL, zero, sum, next, 1);
+    for (size_t c = 0; c < COUNT; c++)
         assert_int_equal(quantised(kernels, next, c), expected[c]);
 }
 
@@ -363,9 +376,10 @@ static void test_pointwise(void **state)
         const struct kernels *kernels = kernels_at(b);
         if (!kernels->supported())
             continue;
+        const size_t C = block_of(kernels);
         float *values = filled(FLOATS, 5), *others = filled(FLOATS, 6), *gates = filled(FLOATS, 7);
         void *in = held(kernels, false, values), *shortcut = held(kernels, false, others);
-        float sums[PLANES * C];
+        float sums[PLANES * MOST_C];
         kernels->sum_pixels(PLANES, C, H * W, 1, H * W, in, sums);
         for (size_t n = 0; n < PLANES; n++)
             for (size_t c = 0; c < C; c++) {
