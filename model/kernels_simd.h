@@ -60,9 +60,15 @@ static struct reach reach_of(const struct conv *conv, size_t b)
     if (conv->groups == 1)
         return (struct reach){0, all};
     size_t in_g = conv->in / conv->groups, out_g = conv->out / conv->groups;
-    /* Most input channels that the neighbouring outputs of a block can touch, wherever they begin. */
-    size_t groups = min_size((LANES + out_g - 2) / out_g + 1, conv->groups);
-    size_t count = min_size(blocks_of(groups * in_g) + 1, all);
+    /* Most groups that the neighbouring outputs of a block can touch; where blocks do not begin
+     * amid groups, as in all the usual networks, just those that they hold. */
+    bool even = LANES % out_g == 0 || out_g % LANES == 0;
+    size_t groups =
+        even ? divide_up(LANES, out_g) : min_size((LANES + out_g - 2) / out_g + 1, conv->groups);
+    /* Their input likewise: one block more, unless it cannot begin amid one. */
+    size_t channels = groups * in_g;
+    bool within = even && (channels % LANES == 0 || LANES % channels == 0);
+    size_t count = min_size(blocks_of(channels) + (within ? 0 : 1), all);
     size_t first = b * LANES / out_g * in_g / LANES;
     return (struct reach){min_size(first, all - count), count};
 }
