@@ -8,6 +8,7 @@
 #include "farewell.h"
 #include "lingering.h"
 #include "monotonic.h"
+#include "trimming.h"
 
 #include <errno.h>
 #include <linux/tcp.h>
@@ -34,6 +35,7 @@ struct connections {
     struct connections_counts counts;
     size_t busy, silent; /* requests under way; connections without a request line yet */
     struct lingering lingering;
+    struct trimming trimming;
     bool stopping;
     pthread_t reaper;
 };
@@ -188,6 +190,14 @@ static void pause_until(struct connections *connections, int64_t then)
     pthread_cond_timedwait(&connections->wake, &connections->mutex, &time);
 }
 
+/* Outside the mutex, under which it is called. */
+static void trim(struct connections *connections)
+{
+    pthread_mutex_unlock(&connections->mutex);
+    trimming_run();
+    pthread_mutex_lock(&connections->mutex);
+}
+
 static void *reap(void *argument)
 {
     struct connections *connections = argument;
@@ -195,8 +205,12 @@ static void *reap(void *argument)
     pthread_mutex_lock(&connections->mutex);
     while (!connections->stopping) {
         int64_t now = monotonic_ns();
+        if (trimming_due(&connections->trimming, connections->busy, now)) {
+            trim(connections);
+            continue;
+        }
         bool lingers = connections->lingering.count > 0;
-        if (connections->first == NULL && !lingers) {
+        if (connections->first == NULL && !lingers && !trimming_wanted(&connections->trimming)) {
             pthread_cond_wait(&connections->wake, &connections->mutex);
             continue;
         }
@@ -230,6 +244,7 @@ static void set_stage(struct connections *connections, struct connection *connec
 {
     connections->busy -= is_busy(connection->stage);
     connections->busy += is_busy(stage);
+    trimming_note(&connections->trimming, connections->busy);
     connection->stage = stage;
     connection->since_ns = monotonic_ns();
     connection->marked = false;
