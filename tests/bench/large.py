@@ -23,7 +23,7 @@ from PIL import Image
 
 SIZE = (4000, 3000)
 NOISE = 60  # deviation
-SHARES = 0.0, 0.04, 0.08, 0.12  # of it, blended in
+SHARES = 0.0, 0.04, 0.06, 0.08, 0.12  # of it, blended in
 
 
 def make_photo(path, share):
