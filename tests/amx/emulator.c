@@ -26,15 +26,9 @@ struct tiles {
 
 static _Thread_local struct tiles tiles;
 static atomic_ulong emulated;
-static bool emulating;
 
 bool __real_amx_supported(void);
 bool __wrap_amx_supported(void);
-
-bool __wrap_amx_supported(void)
-{
-    return emulating || __real_amx_supported();
-}
 
 unsigned long amx_emulated(void)
 {
@@ -267,6 +261,18 @@ PLAIN static void on_illegal(int signal_number, siginfo_t *info, void *context)
     atomic_fetch_add_explicit(&emulated, count, memory_order_relaxed);
 }
 
+/* cmocka puts handlers of its own in the place of ours when a test ends. */
+static bool is_emulating(void)
+{
+    struct sigaction action;
+    return sigaction(SIGILL, NULL, &action) == 0 && action.sa_sigaction == on_illegal;
+}
+
+bool __wrap_amx_supported(void)
+{
+    return is_emulating() || __real_amx_supported();
+}
+
 bool amx_emulate(void)
 {
 #ifdef __SANITIZE_THREAD__
@@ -274,11 +280,8 @@ bool amx_emulate(void)
 #endif
     if (!__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512bf16"))
         return false;
-    if (emulating || __real_amx_supported())
-        return true;
-    struct sigaction action = {.sa_sigaction = on_illegal, .sa_flags = SA_SIGINFO};
-    emulating = sigaction(SIGILL, &action, NULL) == 0;
-    return emulating;
+    const struct sigaction action = {.sa_sigaction = on_illegal, .sa_flags = SA_SIGINFO};
+    return __real_amx_supported() || sigaction(SIGILL, &action, NULL) == 0;
 }
 #else
 bool amx_emulate(void)

@@ -8,9 +8,9 @@
 
 #include <stdbool.h>
 
-/* From now on the backends named "amx" work in this process: on the CPU's tile registers where it
- * has some, else emulated. False where they cannot, as the CPU lacks AVX-512 too, and under TSan.
- */
+/* Until the test ends the backends named "amx" work in this process: on the CPU's tile registers
+ * where it has some, else emulated. False where they cannot, as the CPU lacks AVX-512 too, and
+ * under TSan. */
 bool amx_emulate(void);
 
 /* The tile instructions emulated so far, of all threads. */

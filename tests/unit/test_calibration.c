@@ -1,4 +1,5 @@
 /* test_calibration.c - calibrating the tiny model for int8, and the bias correction it feeds. */
+#include "amx/emulator.h"
 #include "calibration.h"
 #include "kernels.h"
 #include "safetensors.h"
@@ -35,14 +36,19 @@ static float next_noise(void)
     return (float)(int32_t)seed * 0x1p-30F; /* [-2, 2) */
 }
 
-static struct senet *open_as(const char *path, enum senet_precision precision)
+static struct senet *open_on(const char *path, enum senet_precision precision, const char *kernels)
 {
     struct senet *opened = NULL;
     struct error err = {0};
-    const struct senet_options options = {.precision = precision};
+    const struct senet_options options = {.precision = precision, .kernels = kernels};
     if (senet_open(path, &options, &opened, &err) != ERROR_NONE)
         fail_msg("%s", err.message);
     return opened;
+}
+
+static struct senet *open_as(const char *path, enum senet_precision precision)
+{
+    return open_on(path, precision, NULL);
 }
 
 static struct calibration *look(size_t photos)
@@ -144,6 +150,37 @@ static void every_method_makes_weights_that_int8_runs(void **state)
     calibration_free(calibration);
 }
 
+/* Sums of int8 are exact, so the layout and the order in which they are taken change nothing. */
+static void tile_registers_give_what_vectors_give(void **state)
+{
+    (void)state;
+    if (!amx_emulate())
+        skip();
+    static const char *const backends[] = {"avx512", "amx"};
+    const struct senet_info *info = senet_info(model);
+    size_t floats = info->classes + info->excitation_floats;
+    float *found[2];
+    struct calibration *calibration = look(PHOTOS);
+    safetensors_close(
+        write_and_open(calibration, CALIBRATION_MSE, TINY "/model.safetensors", "any.safetensors"));
+    calibration_free(calibration);
+    for (size_t i = 0; i < 2; i++) {
+        struct senet *int8 = open_on(written("any.safetensors"), SENET_INT8, backends[i]);
+        struct senet_context *context = NULL;
+        found[i] = malloc(floats * sizeof(float));
+        assert_non_null(found[i]);
+        assert_int_equal(senet_context_new(int8, 1, info->preprocess.height, info->preprocess.width,
+                                           &context, NULL),
+                         ERROR_NONE);
+        senet_run(context, 1, inputs, found[i], found[i] + info->classes);
+        senet_context_free(context);
+        senet_close(int8);
+    }
+    assert_memory_equal(found[0], found[1], floats * sizeof(float));
+    free(found[0]);
+    free(found[1]);
+}
+
 static void a_second_calibration_replaces_the_first(void **state)
 {
     (void)state;
@@ -191,7 +228,7 @@ static void faults_are_told(void **state)
 static void the_bias_takes_off_what_rounding_adds(void **state)
 {
     (void)state;
-    enum { IN = 64, OUT = 16, LEVEL = 3 };
+    enum { IN = 64, OUT = 16, WIDEST = 64, LEVEL = 3 };
     float weights[OUT * IN], bias[OUT], means[IN], left[2] = {0};
     for (size_t i = 0; i < IN; i++)
         means[i] = LEVEL;
@@ -214,7 +251,7 @@ static void the_bias_takes_off_what_rounding_adds(void **state)
                             .groups = 1,
                             .in_scale = 1,
                             .in_mean = corrected ? means : NULL};
-        uint16_t out[OUT]; /* bf16 */
+        uint16_t out[WIDEST]; /* bf16, a block of them */
         void *packed = calloc(1, kernels->packed_bytes(&conv));
         assert_non_null(packed);
         kernels->pack(&conv, weights, bias, packed);
@@ -262,6 +299,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_stem_shows_the_photos_own_figures),
         cmocka_unit_test(every_method_makes_weights_that_int8_runs),
+        cmocka_unit_test(tile_registers_give_what_vectors_give),
         cmocka_unit_test(a_second_calibration_replaces_the_first),
         cmocka_unit_test(faults_are_told),
         cmocka_unit_test(the_bias_takes_off_what_rounding_adds),
