@@ -20,6 +20,7 @@
  *   weights_forget                    see FORGET in kernels_vector.h
  *   HEAD_FLOATS, pack_head, pack_weight   what lies before the weights, and the weights
  *   photo_zero, photo_active          a photo's channel of 0; any, of a float
+ *   DIRECT_ALONE                      if no convolution is to take one of Winograd's forms
  *
  * Direct convolution on blocks of channels, by the register tiles of kernels_tile.h. Three loops
  * keep what is read again in a cache: input blocks are taken so many at a time that their weights
@@ -468,3 +469,11 @@ static void conv_direct(const struct conv *conv, size_t batch, size_t height, si
     }
     pool_for(team, job.groups * batch * job.chunks, run_item, &job);
 }
+
+/* Where Winograd's forms do not pay (kernels_winograd.h) every convolution is direct. */
+#ifdef DIRECT_ALONE
+#define form_packed_bytes direct_packed_bytes
+#define form_pack         direct_pack
+#define form_scratch      direct_scratch
+#define form_conv         conv_direct
+#endif

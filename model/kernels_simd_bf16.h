@@ -97,15 +97,13 @@ INLINE active photo_active(float value, float inverse)
     return bf16_from_float(value);
 }
 
+/* Tile registers multiply bf16 sixteen times as fast as vectors do fp32. */
+#ifdef SIMD_TILE_DOT
+#define DIRECT_ALONE
+#endif
 #include "kernels_simd.h"
 
-#ifdef SIMD_TILE_DOT
-/* Tile registers multiply bf16 sixteen times as fast as vectors do fp32. */
-#define form_packed_bytes direct_packed_bytes
-#define form_pack         direct_pack
-#define form_scratch      direct_scratch
-#define form_conv         conv_direct
-#else
+#ifndef DIRECT_ALONE
 /* Winograd's method in fp32, as its transforms would lose bf16's digits. An fp32 product costs as
  * much as two of bf16, so where the CPU multiplies bf16 only the form that saves most pays. */
 #define WINOGRAD_4X4     128

@@ -178,9 +178,13 @@ INLINE active photo_active(float value, float inverse)
     return (active)(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
+/* Bytes are multiplied as fast as Winograd's 16 bits would be with fewer products. */
+#if GROUP == 4
+#define DIRECT_ALONE
+#endif
 #include "kernels_simd.h"
 
-#if GROUP == 2
+#ifndef DIRECT_ALONE
 #define WINOGRAD_4X4      0
 #define WINOGRAD_3X3      0
 #define WINOGRAD_2X2      512
@@ -208,12 +212,6 @@ INLINE void winograd_end(sums sum, const float *bias, size_t head, bool relu, vo
 }
 
 #include "kernels_winograd.h"
-#else
-/* Bytes are multiplied as fast as Winograd's 16 bits would be with fewer products. */
-#define form_packed_bytes direct_packed_bytes
-#define form_pack         direct_pack
-#define form_scratch      direct_scratch
-#define form_conv         conv_direct
 #endif
 
 #define linear_load  bf16_load

@@ -12,7 +12,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-enum { TILES = 8, ROWS = 16, ROW_BYTES = 64, ROW_WORDS = 16 };
+enum { TILES = 8, ROWS = 16, ROW_BYTES = 64 };
 
 /* Sanitizers would only see this file's own arrays, at many times the cost. */
 #define PLAIN  __attribute__((no_sanitize("address", "thread", "undefined")))
@@ -53,9 +53,8 @@ struct instruction {
     uint8_t opcode;
     enum prefix prefix;
     unsigned mod, reg, rm, vvvv; /* of ModRM and VEX */
-    bool has_index;
-    uint8_t *base;  /* the memory operand's address, without the index */
-    int64_t stride; /* the scaled index */
+    uint8_t *base;               /* the memory operand's address, without the index */
+    int64_t stride;              /* the scaled index; 0 where there is none */
     size_t length;
 };
 
@@ -77,8 +76,7 @@ PLAIN static void decode_memory(struct instruction *in, const greg_t *registers,
     if (in->rm == 4) {
         unsigned sib = *at++, index = (sib >> 3 & 7) + 8 * high_index;
         base = sib & 7;
-        in->has_index = index != 4;
-        in->stride = in->has_index ? general_register(registers, index) * (1 << (sib >> 6)) : 0;
+        in->stride = index != 4 ? general_register(registers, index) * (1 << (sib >> 6)) : 0;
     }
     bool relative = in->mod == 0 && in->rm == 5, baseless = in->mod == 0 && base == 5;
     if (!baseless)
