@@ -102,6 +102,7 @@ $(O)/model/kernels_%.o: CFLAGS_LOOPS = -falign-functions=64 -falign-loops=64 -fn
 ifneq ($(X86),)
 $(O)/model/kernels_avx512.o: CFLAGS_ISA = -mavx512f -mfma -ffp-contract=fast
 $(O)/model/kernels_avx512_bf16.o: CFLAGS_ISA = -mavx512bw -mavx512bf16 -mfma -ffp-contract=fast
+$(O)/model/kernels_avx512f_bf16.o: CFLAGS_ISA = -mavx512bw -mfma -ffp-contract=fast
 $(O)/model/kernels_avx512_int8.o: CFLAGS_ISA = -mavx512bw -mavx512vnni -mavx512bf16 -mfma -ffp-contract=fast
 $(O)/model/kernels_avx512vnni_int8.o: CFLAGS_ISA = -mavx512bw -mavx512vnni -mfma -ffp-contract=fast
 $(O)/model/kernels_amx.o $(O)/model/kernels_amx_bf16.o $(O)/model/kernels_amx_int8.o: \

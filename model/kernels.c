@@ -1,25 +1,28 @@
 /* kernels.c - the backends by name, fastest first. */
 #include "kernels.h"
+#include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 static const struct kernels *const candidates[] = {
 #if defined(__x86_64__)
-    &kernels_avx512,       &kernels_avx2,
+    &kernels_avx512,    &kernels_avx2,
 #endif
 #if defined(__aarch64__)
     &kernels_neon,
 #else
     &kernels_portable,
 #endif
-    &kernels_blas,         &kernels_ref,
+    &kernels_blas,      &kernels_ref,
 #if defined(__x86_64__)
-    &kernels_amx_bf16,     &kernels_avx512_bf16,  &kernels_avx2_bf16,
-    &kernels_amx_int8,     &kernels_avx512_int8,  &kernels_avx512vnni_int8,
-    &kernels_avxvnni_int8, &kernels_avx2_int8,
+    &kernels_amx_bf16,  &kernels_avx512_bf16,  &kernels_avx512f_bf16,    &kernels_avx2_bf16,
+    &kernels_amx_int8,  &kernels_avx512_int8,  &kernels_avx512vnni_int8, &kernels_avxvnni_int8,
+    &kernels_avx2_int8,
 #endif
 #if defined(__aarch64__)
-    &kernels_neon_bf16,    &kernels_neondot_int8, &kernels_neon_int8,
+    &kernels_neon_bf16, &kernels_neondot_int8, &kernels_neon_int8,
 #else
     &kernels_portable_bf16, &kernels_portable_int8,
 #endif
@@ -36,6 +39,47 @@ const char *kernels_precision_name(enum precision precision)
     return names[precision];
 }
 
+#if defined(__x86_64__)
+/* Seconds of a multiply-add by a backend's inner instruction, on registers. */
+static double seconds_a_product(const struct kernels *kernels)
+{
+    enum { LOOPS = 10000 };
+    struct timespec begin, end;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    double multiply_adds = kernels->peak(LOOPS);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    double seconds =
+        (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
+    return seconds / multiply_adds;
+}
+
+static bool vdpbf16ps_pays;
+
+/* Half a millisecond: in turns, and the best of each, as what disturbs one only makes it slower. */
+static void try_vdpbf16ps(void)
+{
+    enum { ROUNDS = 8 };
+    double bf16 = 1, fp32 = 1;
+    for (size_t round = 0; round < ROUNDS; round++) {
+        bf16 = fmin(bf16, seconds_a_product(&kernels_avx512_bf16));
+        fp32 = fmin(fp32, seconds_a_product(&kernels_avx512));
+    }
+    vdpbf16ps_pays = bf16 < fp32;
+}
+#endif
+
+bool kernels_pay(const struct kernels *kernels)
+{
+#if defined(__x86_64__)
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (kernels == &kernels_avx512_bf16) {
+        pthread_once(&once, try_vdpbf16ps);
+        return vdpbf16ps_pays;
+    }
+#endif
+    return kernels->native;
+}
+
 enum error_code kernels_find(const char *name, enum precision precision, const struct kernels **out,
                              struct error *err)
 {
@@ -45,7 +89,9 @@ enum error_code kernels_find(const char *name, enum precision precision, const s
         const struct kernels *kernels = kernels_at(i);
         if (kernels->precision != precision || !kernels->supported())
             continue;
-        if (!name || strcmp(name, kernels->name) == 0) {
+        bool fits =
+            name ? strcmp(name, kernels->name) == 0 : !kernels->native || kernels_pay(kernels);
+        if (fits) {
             *out = kernels;
             return ERROR_NONE;
         }

@@ -118,6 +118,7 @@ extern const struct kernels kernels_ref;  /* direct loops, double accumulation: 
 extern const struct kernels kernels_blas; /* im2col and OpenBLAS sgemm: everywhere */
 #if defined(__x86_64__)
 extern const struct kernels kernels_avx512, kernels_avx512_bf16, kernels_avx512_int8;
+extern const struct kernels kernels_avx512f_bf16;
 extern const struct kernels kernels_avx2, kernels_avx2_bf16, kernels_avx2_int8;
 extern const struct kernels kernels_avx512vnni_int8, kernels_avxvnni_int8;
 extern const struct kernels kernels_amx, kernels_amx_bf16, kernels_amx_int8;
@@ -135,6 +136,10 @@ const struct kernels *kernels_at(size_t index);
 
 /* "fp32", "bf16" or "int8". */
 const char *kernels_precision_name(enum precision precision);
+
+/* Whether this CPU, which supports the backend, has instructions for its precision and multiplies
+ * no slower by them than in fp32: with vdpbf16ps some do, which is measured, once. */
+bool kernels_pay(const struct kernels *kernels);
 
 /* The backend of that name and precision; a NULL name picks the fastest that this CPU supports.
  * Errors: ERROR_USAGE, listing the names. */

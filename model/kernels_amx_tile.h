@@ -60,9 +60,9 @@ static size_t words_of(const struct tile *tile)
     return min_size(tile->row_words, ROW_WORDS);
 }
 
-static void tiles_begin(struct tile *tile, size_t width, size_t kind, size_t pixels)
+static void tiles_begin(struct tile *tile, size_t width, enum input input, size_t pixels)
 {
-    (void)width, (void)kind;
+    (void)width, (void)input;
     assert(tile->row_words % words_of(tile) == 0);
     tile->most = 2 * ROWS;
     configure(piece_of(pixels), words_of(tile));

@@ -7,7 +7,7 @@
 #define SIMD_SUPPORTED (__builtin_cpu_supports("avx2") && cpu_has_avxvnni())
 #define SIMD_FLOATS    8
 #define TILE_1         6
-#define TILE_2         0
+#define TILE_2         3
 #define TILE_4         0
 #define SIMD_INT8_DOT(sum, value, w)                                                               \
     ((ivec)_mm256_dpbusd_avx_epi32((__m256i)(sum), _mm256_set1_epi32(value), (__m256i)(w)))

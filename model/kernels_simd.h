@@ -148,6 +148,11 @@ static bool is_flat(const struct conv *conv)
     return conv->kernel == 1 && conv->pad == 0 && !conv->planar_in;
 }
 
+static enum input input_of(const struct conv *conv)
+{
+    return conv->planar_in ? photo : is_flat(conv) ? flat : conv->stride == 2 ? strided : dense;
+}
+
 /* Channels from an input row to the next as the tiles read them, border included; a whole number of
  * words. */
 static size_t in_row(const struct conv *conv, size_t width)
@@ -198,7 +203,7 @@ struct job {
     size_t blocks, wide;                /* output blocks; most of them in a tile: 1, 2 or 4 */
     size_t groups, chunks;
     bool weights_outside; /* the outer loop is over groups, else over images and chunks */
-    size_t kind;          /* of input, for the tables of tiles */
+    enum input input;
 };
 
 /* Bytes of weights that stay in a first-level cache beside the input that passes by. Wide registers
@@ -255,7 +260,7 @@ static void run_part(const struct job *job, size_t image, size_t b, size_t width
                         .relu = conv->relu,
                         .kept_pixel = width * REGISTERS,
                         .kept_block = REGISTERS};
-    tiles_begin(&tile, width, job->kind, columns);
+    tiles_begin(&tile, width, job->input, columns);
     for (size_t k = 0; k < reach.count; k += step) {
         tile.blocks = min_size(step, reach.count - k);
         tile.resumes = k > 0;
@@ -443,7 +448,7 @@ static void conv_direct(const struct conv *conv, size_t batch, size_t height, si
                         const void *in, void *scratch, void *out, struct team *team)
 {
     size_t oh = conv_out(conv, height), ow = conv_out(conv, width);
-    bool flat = is_flat(conv);
+    bool row = is_flat(conv);
     struct job job = {.conv = conv,
                       .in = in,
                       .out = out,
@@ -451,12 +456,10 @@ static void conv_direct(const struct conv *conv, size_t batch, size_t height, si
                       .in_image = in_image(conv, height, width),
                       .out_image = oh * ow * blocks_of(conv->out) * out_bytes(conv),
                       .in_row = in_row(conv, width),
-                      .rows = flat ? 1 : oh,
-                      .columns = flat ? oh * ow : ow,
+                      .rows = row ? 1 : oh,
+                      .columns = row ? oh * ow : ow,
                       .blocks = blocks_of(conv->out),
-                      .kind = conv->planar_in ? 2
-                              : flat          ? 0
-                                              : conv->stride - 1};
+                      .input = input_of(conv)};
     job.in_block = job.in_image / in_blocks(conv);
     job.wide = widest(conv, job.columns);
     job.groups = divide_up(job.blocks, job.wide);

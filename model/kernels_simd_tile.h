@@ -16,8 +16,78 @@ INLINE word read_word(const active *from)
 /* Pixels that lie in a line of the cache, at most; one where they take several. */
 #define PIXELS_A_LINE (LANES * sizeof(active) < 64 ? 64 / (LANES * sizeof(active)) : 1)
 
-/* R pixels x J blocks; neighbouring output pixels read S channels apart. */
-INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, const size_t S)
+/* A word of each of R pixels, `step` channels apart, times the weights of J blocks. */
+INLINE void add_word(const size_t R, const size_t J, const active *in, const size_t step,
+                     const word *weights, size_t panel, sums sum[14][4])
+{
+    if (R < J * REGISTERS) { /* fewer inputs than weights stay in registers */
+        word values[14];
+#pragma GCC unroll 14
+        for (size_t p = 0; p < R; p++)
+            values[p] = read_word(in + p * step);
+#pragma GCC unroll 4
+        for (size_t j = 0; j < J * REGISTERS; j++) {
+            weights_register w = weights_load(weights + AT(j, panel));
+#pragma GCC unroll 14
+            for (size_t p = 0; p < R; p++)
+                sum[p][j] = sums_add(sum[p][j], values[p], w);
+        }
+        return;
+    }
+    weights_register w[4];
+#pragma GCC unroll 4
+    for (size_t j = 0; j < J * REGISTERS; j++)
+        w[j] = weights_load(weights + AT(j, panel));
+#pragma GCC unroll 14
+    for (size_t p = 0; p < R; p++) {
+        word value = read_word(in + p * step);
+#pragma GCC unroll 4
+        for (size_t j = 0; j < J * REGISTERS; j++)
+            sum[p][j] = sums_add(sum[p][j], value, w[j]);
+    }
+}
+
+/* A window of one pixel. The next input block, or the next tile's first, and other weights lie so
+ * far away that the CPU does not foresee them. */
+INLINE void add_pixel(const struct tile *t, const size_t R, const size_t J, sums sum[14][4])
+{
+    const active *in = t->in;
+    const word *weights = t->weights, *ahead = t->ahead;
+    const size_t in_block = t->in_block, panel = t->panel, row_words = t->row_words;
+    const size_t ahead_lines = t->ahead_lines;
+    for (size_t left = t->blocks; left > 0; left--) {
+        const active *next = left > 1 ? in + in_block : t->in + R * LANES;
+        if (R > 1) {
+#pragma GCC unroll 14
+            for (size_t p = 0; p < R; p++)
+                if (p % PIXELS_A_LINE == 0 || p == R - 1)
+                    __builtin_prefetch(next + p * LANES);
+            for (size_t l = ahead_lines; l > 0; l--, ahead += LANES)
+#pragma GCC unroll 4
+                for (size_t j = 0; j < J; j++)
+                    __builtin_prefetch(ahead + j * panel);
+        }
+        for (size_t i = row_words; i > 0; i--, in += GROUP, weights += LANES)
+            add_word(R, J, in, LANES, weights, panel, sum);
+        in = next;
+    }
+}
+
+INLINE void add_window(const struct tile *t, const size_t R, const size_t J, const size_t step,
+                       sums sum[14][4])
+{
+    const word *weights = t->weights;
+    const size_t panel = t->panel, row_words = t->row_words;
+    for (size_t b = 0; b < t->blocks; b++)
+        for (size_t ky = 0; ky < t->kernel; ky++) {
+            const active *in = t->in + b * t->in_block + ky * t->in_row;
+            for (size_t i = row_words; i > 0; i--, in += GROUP, weights += LANES)
+                add_word(R, J, in, step, weights, panel, sum);
+        }
+}
+
+/* R pixels x J blocks. */
+INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, const enum input input)
 {
     sums sum[14][4]; /* only [R][J * REGISTERS] is ever touched, and lives in registers */
 #pragma GCC unroll 14
@@ -28,52 +98,10 @@ INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, cons
                 sum[p][j] = t->kept[KEPT(t, p, j)];
             else
                 sum[p][j] = sums_begin(t->bias + AT(j, LANES), t->head);
-    const word *weights = t->weights;
-    for (size_t b = 0; b < t->blocks; b++) {
-        /* The next input block, or the next tile's first, and other weights lie so far away that
-         * the CPU does not foresee them. */
-        if (t->kernel == 1 && R > 1) {
-            const active *next = t->in + (b + 1 < t->blocks ? (b + 1) * t->in_block : R * S);
-#pragma GCC unroll 14
-            for (size_t p = 0; p < R; p++)
-                if (p % PIXELS_A_LINE == 0 || p == R - 1)
-                    __builtin_prefetch(next + p * S);
-            for (size_t l = b * t->ahead_lines; l < (b + 1) * t->ahead_lines; l++)
-#pragma GCC unroll 4
-                for (size_t j = 0; j < J; j++)
-                    __builtin_prefetch(t->ahead + l * LANES + j * t->panel);
-        }
-        for (size_t ky = 0; ky < t->kernel; ky++) {
-            const active *in = t->in + b * t->in_block + ky * t->in_row;
-            for (size_t i = t->row_words; i > 0; i--, in += GROUP, weights += LANES) {
-                if (R < J * REGISTERS) { /* fewer inputs than weights stay in registers */
-                    word values[14];
-#pragma GCC unroll 14
-                    for (size_t p = 0; p < R; p++)
-                        values[p] = read_word(in + p * S);
-#pragma GCC unroll 4
-                    for (size_t j = 0; j < J * REGISTERS; j++) {
-                        weights_register w = weights_load(weights + AT(j, t->panel));
-#pragma GCC unroll 14
-                        for (size_t p = 0; p < R; p++)
-                            sum[p][j] = sums_add(sum[p][j], values[p], w);
-                    }
-                    continue;
-                }
-                weights_register w[4];
-#pragma GCC unroll 4
-                for (size_t j = 0; j < J * REGISTERS; j++)
-                    w[j] = weights_load(weights + AT(j, t->panel));
-#pragma GCC unroll 14
-                for (size_t p = 0; p < R; p++) {
-                    word value = read_word(in + p * S);
-#pragma GCC unroll 4
-                    for (size_t j = 0; j < J * REGISTERS; j++)
-                        sum[p][j] = sums_add(sum[p][j], value, w[j]);
-                }
-            }
-        }
-    }
+    if (input == flat)
+        add_pixel(t, R, J, sum);
+    else
+        add_window(t, R, J, pixel_step(input), sum);
     if (t->suspends) {
 #pragma GCC unroll 14
         for (size_t p = 0; p < R; p++)
@@ -129,32 +157,32 @@ static double peak(size_t loops)
 #define TILE(R, J, KIND)                                                                           \
     static void tile_##R##x##J##_##KIND(const struct tile *t)                                      \
     {                                                                                              \
-        tile_body(t, R, J, KIND##_step);                                                           \
+        tile_body(t, R, J, KIND);                                                                  \
     }
 #define TILES_3(J, KIND) TILE(1, J, KIND) TILE(2, J, KIND) TILE(3, J, KIND)
 #define TILES_5(J, KIND) TILES_3(J, KIND) TILE(4, J, KIND) TILE(5, J, KIND)
 #define TILES_6(J, KIND) TILES_5(J, KIND) TILE(6, J, KIND)
 #define TILES_7(J, KIND) TILES_6(J, KIND) TILE(7, J, KIND)
-#define TILES_14(J, KIND)                                                                          \
+#define TILES_12(J, KIND)                                                                          \
     TILES_7(J, KIND)                                                                               \
-    TILE(8, J, KIND)                                                                               \
-    TILE(9, J, KIND)                                                                               \
-    TILE(10, J, KIND) TILE(11, J, KIND) TILE(12, J, KIND) TILE(13, J, KIND) TILE(14, J, KIND)
+    TILE(8, J, KIND) TILE(9, J, KIND) TILE(10, J, KIND) TILE(11, J, KIND) TILE(12, J, KIND)
+#define TILES_14(J, KIND)  TILES_12(J, KIND) TILE(13, J, KIND) TILE(14, J, KIND)
 #define ENTRY(R, J, KIND)  tile_##R##x##J##_##KIND,
 #define ENTRIES_3(J, KIND) ENTRY(1, J, KIND) ENTRY(2, J, KIND) ENTRY(3, J, KIND)
 #define ENTRIES_5(J, KIND) ENTRIES_3(J, KIND) ENTRY(4, J, KIND) ENTRY(5, J, KIND)
 #define ENTRIES_6(J, KIND) ENTRIES_5(J, KIND) ENTRY(6, J, KIND)
 #define ENTRIES_7(J, KIND) ENTRIES_6(J, KIND) ENTRY(7, J, KIND)
-#define ENTRIES_14(J, KIND)                                                                        \
+#define ENTRIES_12(J, KIND)                                                                        \
     ENTRIES_7(J, KIND)                                                                             \
     ENTRY(8, J, KIND)                                                                              \
-    ENTRY(9, J, KIND)                                                                              \
-    ENTRY(10, J, KIND) ENTRY(11, J, KIND) ENTRY(12, J, KIND) ENTRY(13, J, KIND) ENTRY(14, J, KIND)
+    ENTRY(9, J, KIND) ENTRY(10, J, KIND) ENTRY(11, J, KIND) ENTRY(12, J, KIND)
+#define ENTRIES_14(J, KIND) ENTRIES_12(J, KIND) ENTRY(13, J, KIND) ENTRY(14, J, KIND)
 #define DEFINE_WIDTH(J, most)                                                                      \
     PASTE(TILES_, most)                                                                            \
-    (J, dense) PASTE(TILES_, most)(J, strided)                                                     \
-        PASTE(TILES_, most)(J, photo) static void (*const tiles_##J[3][most])(                     \
-            const struct tile *) = {{PASTE(ENTRIES_, most)(J, dense)},                             \
+    (J, flat) PASTE(TILES_, most)(J, dense) PASTE(TILES_, most)(J, strided)                        \
+        PASTE(TILES_, most)(J, photo) static void (*const tiles_##J[INPUTS][most])(                \
+            const struct tile *) = {{PASTE(ENTRIES_, most)(J, flat)},                              \
+                                    {PASTE(ENTRIES_, most)(J, dense)},                             \
                                     {PASTE(ENTRIES_, most)(J, strided)},                           \
                                     {PASTE(ENTRIES_, most)(J, photo)}};
 
@@ -167,26 +195,26 @@ DEFINE_WIDTH(4, TILE_4)
 #endif
 
 /* Tiles of `width` blocks for that kind of input, and rows of so many pixels. */
-static void tiles_begin(struct tile *tile, size_t width, size_t kind, size_t pixels)
+static void tiles_begin(struct tile *tile, size_t width, enum input input, size_t pixels)
 {
     (void)pixels;
 #if TILE_4
     if (width == 4) {
         tile->most = TILE_4;
-        tile->run = tiles_4[kind];
+        tile->run = tiles_4[input];
         return;
     }
 #endif
 #if TILE_2
     if (width == 2) {
         tile->most = TILE_2;
-        tile->run = tiles_2[kind];
+        tile->run = tiles_2[input];
         return;
     }
 #endif
     (void)width;
     tile->most = TILE_1;
-    tile->run = tiles_1[kind];
+    tile->run = tiles_1[input];
 }
 
 static void tiles_end(void)
@@ -230,7 +258,7 @@ static inline void multiply_pixels(const active *v, size_t in_blocks, size_t pix
                             .kept = m + b * pixels * REGISTERS,
                             .kept_pixel = REGISTERS,
                             .kept_block = pixels * REGISTERS};
-        tiles_begin(&tile, width, 0, pixels);
+        tiles_begin(&tile, width, flat, pixels);
         aim_ahead(&tile, b + width < blocks || !next ? tile.weights + width * panel : next, WORDS,
                   divide_up(pixels, tile.most));
         run_row(&tile, pixels, LANES);

@@ -42,9 +42,15 @@ struct tile {
  * `block` apart. */
 #define AT(j, block) ((j) / REGISTERS * (block) + (j) % REGISTERS * SIMD_FLOATS)
 
-/* The three kinds of input, blocked at stride 1 and 2 and a photo: channels from a pixel that an
- * output reads to the next output's. */
-enum { dense_step = LANES, strided_step = 2 * LANES, photo_step = PHOTO_STRIDE * PHOTO_CHANNELS };
+/* The kinds of input, each with tiles of its own, so that their loops and addresses are fixed:
+ * blocked, of which a window is one pixel; blocked, larger windows at stride 1 and 2; a photo. */
+enum input { flat, dense, strided, photo, INPUTS };
+
+/* Channels from a pixel that an output reads to the next output's. */
+INLINE size_t pixel_step(enum input input)
+{
+    return input == photo ? PHOTO_STRIDE * PHOTO_CHANNELS : input == strided ? 2 * LANES : LANES;
+}
 
 /* Blocks of the next tile where `left` are left of a group of `wide`. */
 static size_t tile_width(size_t wide, size_t left)
@@ -55,12 +61,13 @@ static size_t tile_width(size_t wide, size_t left)
 }
 
 /* The widest tile that suits blocked input: 4 blocks for short rows, else 2, else 1. Where a block
- * takes several registers, tiles of two are narrow. */
+ * takes several registers, tiles of two are narrow; they are for rows that tiles of one would cut
+ * into two of so few sums that each waits for the one before. */
 static size_t widest_of(size_t columns)
 {
     if (TILE_4 && columns <= 3 * TILE_4 && columns != TILE_2)
         return 4;
-    return TILE_2 && REGISTERS == 1 ? 2 : 1;
+    return TILE_2 && (REGISTERS == 1 || columns == TILE_1 + 1) ? 2 : 1;
 }
 
 /* Has the `tiles` that 1x1 weights pass by share the prefetching of those that follow: as many, of

@@ -142,12 +142,12 @@ static void describe(struct senet *model, const char *path, const struct model_c
     describe_blocks(model);
 }
 
-/* The precision's own instructions are here. */
-static bool is_native(enum precision precision, const char *kernels)
+/* The precision is faster than fp32 here. */
+static bool pays(enum precision precision, const char *kernels)
 {
     const struct kernels *found = NULL;
     struct error ignored = {0};
-    return kernels_find(kernels, precision, &found, &ignored) == ERROR_NONE && found->native;
+    return kernels_find(kernels, precision, &found, &ignored) == ERROR_NONE && kernels_pay(found);
 }
 
 static bool is_calibrated(const struct safetensors *file)
@@ -166,9 +166,9 @@ static enum precision pick_precision(enum senet_precision asked, const char *ker
     case SENET_INT8:
         return PRECISION_INT8;
     case SENET_AUTO:
-        if (is_calibrated(file) && is_native(PRECISION_INT8, kernels))
+        if (is_calibrated(file) && pays(PRECISION_INT8, kernels))
             return PRECISION_INT8;
-        if (is_native(PRECISION_BF16, kernels))
+        if (pays(PRECISION_BF16, kernels))
             return PRECISION_BF16;
         break;
     }

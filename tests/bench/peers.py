@@ -15,7 +15,8 @@ memory in each round (slower where they share one) is told below the table.
 on CPUs, in fp32. --precision int8 compares with ONNX Runtime's static quantisation (QDQ, a scale an
 output channel), which OpenVINO runs too, and with OpenVINO's own (NNCF, where it is installed); all
 are calibrated on the same few pictures, since speed does not depend on them. --se times each engine
-on the same network without its squeeze-and-excitation too.
+on the same network without its squeeze-and-excitation too. --cpu avx2 or avxvnni has all engines see a
+CPU without AVX-512 (older_cpu.c).
 """
 import argparse
 import ctypes
@@ -24,6 +25,7 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -300,6 +302,15 @@ def cpu_name():
     return platform.machine()
 
 
+def start_on(cpu, folder):
+    """Starts this program anew as on that older CPU."""
+    library = folder / "older_cpu.so"
+    subprocess.run([os.environ.get("CC", "cc"), "-O2", "-shared", "-fPIC", "-o", library,
+                    Path(__file__).parent / "older_cpu.c"], check=True)
+    os.environ.update(OLDER_CPU=cpu, LD_PRELOAD=str(library))
+    os.execv(sys.executable, [sys.executable, *sys.argv])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--senetd", default="build/senetd")
@@ -307,18 +318,20 @@ def main():
     parser.add_argument("--kernels")
     parser.add_argument("--precision", choices=["fp32", "bf16", "int8"], default="fp32")
     parser.add_argument("--se", action="store_true", help="what squeeze-and-excitation costs")
+    parser.add_argument("--cpu", choices=["avx2", "avxvnni"], help="run as on a CPU with no more")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batches", default="1,8")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2)
     args = parser.parse_args()
+    if args.cpu and os.environ.get("OLDER_CPU") != args.cpu:
+        start_on(args.cpu, Path(args.senetd).resolve().parent)
     cpus = sorted(os.sched_getaffinity(0))[: args.threads]
     os.sched_setaffinity(0, cpus)
     model, config = load_model(args.weights)
     args.classes = model.num_classes
-    flags = Path("/proc/cpuinfo").read_text()
-    isa = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else platform.machine()
-    print(f"{cpu_name()}, {isa}, {args.threads} threads, {args.precision}, {args.rounds} rounds of "
+    held = f" held to {args.cpu}" if args.cpu else ""
+    print(f"{cpu_name()}{held}, {args.threads} threads, {args.precision}, {args.rounds} rounds of "
           f"{args.seconds:g} s each in turn\n")
     if args.se:
         print_se_cost(args, model, config)

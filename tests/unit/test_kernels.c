@@ -462,13 +462,32 @@ static void test_find(void **state)
     assert_int_equal(kernels->precision, PRECISION_BF16);
 }
 
+/* A backend that multiplies no faster than fp32 is found by its name alone, if there is another. */
+static void test_pay(void **state)
+{
+    (void)state;
+    for (size_t i = 0; kernels_at(i); i++) {
+        const struct kernels *kernels = kernels_at(i), *named = NULL, *chosen = NULL;
+        bool pays = kernels->supported() && kernels_pay(kernels);
+        if (!kernels->supported())
+            continue;
+        if (!kernels->native)
+            assert_false(pays);
+        assert_int_equal(kernels_pay(kernels), pays); /* for good */
+        assert_int_equal(kernels_find(kernels->name, kernels->precision, &named, NULL), ERROR_NONE);
+        assert_string_equal(named->name, kernels->name);
+        assert_int_equal(kernels_find(NULL, kernels->precision, &chosen, NULL), ERROR_NONE);
+        if (kernels->native && !pays)
+            assert_ptr_not_equal(chosen, kernels);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reference),
-        cmocka_unit_test(test_backends),
-        cmocka_unit_test(test_pointwise),
-        cmocka_unit_test(test_find),
+        cmocka_unit_test(test_reference), cmocka_unit_test(test_backends),
+        cmocka_unit_test(test_pointwise), cmocka_unit_test(test_find),
+        cmocka_unit_test(test_pay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
