@@ -67,7 +67,7 @@ static size_t widest_of(size_t columns)
 {
     if (TILE_4 && columns <= 3 * TILE_4 && columns != TILE_2)
         return 4;
-    return TILE_2 && (REGISTERS == 1 || columns == TILE_1 + 1) ? 2 : 1;
+    return TILE_2 && (REGISTERS == 1 || (columns < 3 * TILE_1 && columns % TILE_1)) ? 2 : 1;
 }
 
 /* Has the `tiles` that 1x1 weights pass by share the prefetching of those that follow: as many, of
