@@ -217,8 +217,38 @@ static float tolerance_of(const struct problem *p, enum precision precision, flo
     return sums + 1e-5F + fabsf(expected) * 0x1.01p-8F; /* half a unit of bf16, and a little */
 }
 
-static void compare(const struct kernels *kernels, const size_t shape[8], bool relu, bool planar,
+/* The backend's results of a problem beside the exact ones. */
+static void compare(const struct kernels *kernels, struct problem p, const float *expected,
                     struct team *team)
+{
+    size_t image = p.height * p.width * p.conv.in, count = out_floats(&p);
+    float *found = run(kernels, &p, NULL);
+    for (size_t i = 0; i < p.batch * count; i++) {
+        float value = expected[i];
+        if (kernels->precision == PRECISION_INT8 && p.conv.relu)
+            value = fminf(value, 255 * p.conv.out_scale);
+        if (!(fabsf(found[i] - value) <= tolerance_of(&p, kernels->precision, value)))
+            fail_msg("%s %s: %zu -> %zu, kernel %zu, stride %zu, groups %zu, %zu x %zu: value %zu "
+                     "is %g, expected %g",
+                     kernels->name, kernels_precision_name(kernels->precision), p.conv.in,
+                     p.conv.out, p.conv.kernel, p.conv.stride, p.conv.groups, p.height, p.width, i,
+                     (double)found[i], (double)value);
+    }
+    /* The last image alone, with helpers: the same to the last bit. */
+    p.input += (p.batch - 1) * image;
+    size_t last = (p.batch - 1) * count;
+    p.batch = 1;
+    pool_begin(team);
+    float *alone = run(kernels, &p, team);
+    pool_end(team);
+    assert_memory_equal(alone, found + last, count * sizeof *alone);
+    free(alone);
+    free(found);
+}
+
+/* Compares all backends of a precision; the reference is slow, so it runs once. */
+static void compare_all(enum precision precision, const size_t shape[8], bool relu, bool planar,
+                        struct team *team)
 {
     struct problem p = {.conv = {.in = shape[0],
                                  .out = shape[1],
@@ -233,33 +263,19 @@ static void compare(const struct kernels *kernels, const size_t shape[8], bool r
                         .width = shape[7],
                         .batch = 3};
     size_t depth = p.conv.kernel * p.conv.kernel * p.conv.in / p.conv.groups;
-    size_t image = p.height * p.width * p.conv.in, count = out_floats(&p);
     float *source = filled(depth * p.conv.out, 1), *bias = filled(p.conv.out, 2);
-    float *input = filled(p.batch * image, 3);
+    float *input = filled(p.batch * p.height * p.width * p.conv.in, 3);
     p.source = source;
     p.bias = bias;
     p.input = input;
-    round_problem(&p, kernels->precision, source, input);
+    round_problem(&p, precision, source, input);
     p.conv.out_scale = 0.06F * sqrtf((float)depth) / 8;
-    float *expected = run(&kernels_ref, &p, NULL), *found = run(kernels, &p, NULL);
-    for (size_t i = 0; i < p.batch * count; i++) {
-        float value = expected[i];
-        if (kernels->precision == PRECISION_INT8 && relu)
-            value = fminf(value, 255 * p.conv.out_scale);
-        if (!(fabsf(found[i] - value) <= tolerance_of(&p, kernels->precision, value)))
-            fail_msg("%s %s: %zu -> %zu, kernel %zu, stride %zu, groups %zu, %zu x %zu: value %zu "
-                     "is %g, expected %g",
-                     kernels->name, kernels_precision_name(kernels->precision), p.conv.in,
-                     p.conv.out, p.conv.kernel, p.conv.stride, p.conv.groups, p.height, p.width, i,
-                     (double)found[i], (double)value);
+    float *expected = run(&kernels_ref, &p, NULL);
+    for (size_t b = 0; kernels_at(b); b++) {
+        const struct kernels *kernels = kernels_at(b);
+        if (kernels->precision == precision && kernels != &kernels_ref && kernels->supported())
+            compare(kernels, p, expected, team);
     }
-    /* The last image alone, with helpers: the same to the last bit. */
-    p.batch = 1;
-    p.input = input + 2 * image;
-    float *alone = run(kernels, &p, team);
-    assert_memory_equal(alone, found + 2 * count, count * sizeof *alone);
-    free(alone);
-    free(found);
     free(expected);
     free(input);
     free(bias);
@@ -269,25 +285,18 @@ static void compare(const struct kernels *kernels, const size_t shape[8], bool r
 static void test_backends(void **state)
 {
     (void)state;
-    size_t compared = 0, on_tiles = 0;
     bool tiles = amx_emulate();
     struct pool *pool = NULL;
     struct team *team = NULL;
     assert_int_equal(pool_new(3, &pool, NULL), ERROR_NONE);
     assert_int_equal(pool_team_new(pool, &team, NULL), ERROR_NONE);
-    pool_begin(team);
-    for (size_t b = 0; kernels_at(b); b++) {
-        const struct kernels *kernels = kernels_at(b);
-        if (kernels == &kernels_ref || !kernels->supported())
-            continue;
-        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-            compare(kernels, shapes[i], i % 2, shapes[i][2] == 7, team);
-        compared++;
-        on_tiles += strcmp(kernels->name, "amx") == 0;
-    }
-    assert_true(compared > 0);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (enum precision p = PRECISION_FP32; p <= PRECISION_INT8; p++)
+            compare_all(p, shapes[i], i % 2, shapes[i][2] == 7, team);
+    size_t on_tiles = 0;
+    for (size_t b = 0; kernels_at(b); b++)
+        on_tiles += strcmp(kernels_at(b)->name, "amx") == 0 && kernels_at(b)->supported();
     assert_int_equal(on_tiles, tiles ? 2 : 0); /* bf16 and int8 */
-    pool_end(team);
     pool_team_free(team);
     pool_free(pool);
 }
