@@ -1,10 +1,9 @@
 /* kernels.c - the backends by name, fastest first. */
 #include "kernels.h"
-#include <math.h>
+#include "roofline.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 static const struct kernels *const candidates[] = {
 #if defined(__x86_64__)
@@ -40,31 +39,11 @@ const char *kernels_precision_name(enum precision precision)
 }
 
 #if defined(__x86_64__)
-/* Seconds of a multiply-add by a backend's inner instruction, on registers. */
-static double seconds_a_product(const struct kernels *kernels)
-{
-    enum { LOOPS = 10000 };
-    struct timespec begin, end;
-    clock_gettime(CLOCK_MONOTONIC, &begin);
-    double multiply_adds = kernels->peak(LOOPS);
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    double seconds =
-        (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
-    return seconds / multiply_adds;
-}
-
 static bool vdpbf16ps_pays;
 
-/* Half a millisecond: in turns, and the best of each, as what disturbs one only makes it slower. */
 static void try_vdpbf16ps(void)
 {
-    enum { ROUNDS = 8 };
-    double bf16 = 1, fp32 = 1;
-    for (size_t round = 0; round < ROUNDS; round++) {
-        bf16 = fmin(bf16, seconds_a_product(&kernels_avx512_bf16));
-        fp32 = fmin(fp32, seconds_a_product(&kernels_avx512));
-    }
-    vdpbf16ps_pays = bf16 < fp32;
+    vdpbf16ps_pays = roofline_is_higher(&kernels_avx512_bf16, &kernels_avx512);
 }
 #endif
 

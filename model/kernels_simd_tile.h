@@ -47,8 +47,9 @@ INLINE void add_word(const size_t R, const size_t J, const active *in, const siz
     }
 }
 
-/* A window of one pixel. The next input block, or the next tile's first, and other weights lie so
- * far away that the CPU does not foresee them. */
+/* A window of one pixel: row_words is WORDS, but GCC aligns no loop of few turns if it knows. The
+ * next input block, or the next tile's first, and other weights lie so far away that the CPU does
+ * not foresee them. */
 INLINE void add_pixel(const struct tile *t, const size_t R, const size_t J, sums sum[14][4])
 {
     const active *in = t->in;

@@ -1,6 +1,7 @@
 /* roofline.c - see roofline.h. Each figure is the best of some rounds: whatever disturbs a round
  * only makes it slower. */
 #include "roofline.h"
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,25 @@ double roofline_multiply_adds(const struct kernels *kernels, struct team *team)
         return 0;
     return best_rate(team, ITEMS_A_CORE * pool_cores(team), peak_item, &copy,
                      kernels->peak(PEAK_LOOPS));
+}
+
+/* Multiply-adds a second of so short a run that many fit in a slice of time. */
+static double short_rate(const struct kernels *kernels)
+{
+    enum { LOOPS = PEAK_LOOPS / 10 };
+    double begin = seconds_now(), multiply_adds = kernels->peak(LOOPS);
+    return multiply_adds / (seconds_now() - begin);
+}
+
+/* In turns, as what disturbs the core may last. */
+bool roofline_is_higher(const struct kernels *kernels, const struct kernels *other)
+{
+    double best = 0, best_other = 0;
+    for (size_t round = 0; round < ROUNDS; round++) {
+        best = fmax(best, short_rate(kernels));
+        best_other = fmax(best_other, short_rate(other));
+    }
+    return best > best_other;
 }
 
 struct reading {
