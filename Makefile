@@ -66,10 +66,6 @@ TESTS := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/*/test_*.c))
 ifneq ($(filter asan tsan,$(BUILD)),)
 TESTS := $(filter-out %/test_golden_demo,$(TESTS))
 endif
-# Its threads are those of test_cores, which runs every backend too, in a fifth of the time.
-ifeq ($(BUILD),tsan)
-TESTS := $(filter-out %/test_kernels,$(TESTS))
-endif
 
 .PHONY: all deps run test check-asan check-tsan lint format clean eval-demo
 .DELETE_ON_ERROR:
