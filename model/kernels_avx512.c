@@ -8,6 +8,7 @@
 #define TILE_1         14
 #define TILE_2         14
 #define TILE_4         7
+#define SIMD_ADD       "vfmadd231ps"
 #include "kernels_simd_fp32.h"
 #else
 typedef int kernels_avx512_not_for_this_cpu;

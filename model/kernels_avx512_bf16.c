@@ -9,6 +9,7 @@
 #define TILE_1         14
 #define TILE_2         14
 #define TILE_4         7
+#define SIMD_ADD       "vdpbf16ps"
 #define SIMD_BF16_DOT(sum, value, w)                                                               \
     ((vec)_mm512_dpbf16_ps((__m512)(sum), (__m512bh)_mm512_set1_epi32(value), (__m512bh)(w)))
 #include "kernels_simd_bf16.h"

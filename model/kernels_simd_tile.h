@@ -16,6 +16,24 @@ INLINE word read_word(const active *from)
 /* Pixels that lie in a line of the cache, at most; one where they take several. */
 #define PIXELS_A_LINE (LANES * sizeof(active) < 64 ? 64 / (LANES * sizeof(active)) : 1)
 
+/* Vector registers of the machines that have tiles of 4 blocks. */
+#define WIDE_REGISTERS 32
+
+/* sums_add of weights that stay in memory, as the operand of SIMD_ADD: of an expression GCC makes
+ * that only at times. */
+INLINE sums sums_add_from(sums sum, word value, const word *weights)
+{
+#ifdef SIMD_ADD
+    const weights_register none = {0}, values = value - none;
+    __asm__(SIMD_ADD " %2, %1, %0"
+            : "+v"(sum)
+            : "v"(values), "m"(*(const weights_register *)(const void *)weights));
+    return sum;
+#else
+    return sums_add(sum, value, weights_load(weights));
+#endif
+}
+
 /* A word of each of R pixels, `step` channels apart, times the weights of J blocks. */
 INLINE void add_word(const size_t R, const size_t J, const active *in, const size_t step,
                      const word *weights, size_t panel, sums sum[14][4])
@@ -34,16 +52,20 @@ INLINE void add_word(const size_t R, const size_t J, const active *in, const siz
         }
         return;
     }
+    /* Where sums, weights and a value are a register too many, or GCC would spill a sum. */
+    const size_t all = J * REGISTERS, held = all == 4 && R * 4 + 4 >= WIDE_REGISTERS ? 3 : all;
     weights_register w[4];
 #pragma GCC unroll 4
-    for (size_t j = 0; j < J * REGISTERS; j++)
+    for (size_t j = 0; j < held; j++)
         w[j] = weights_load(weights + AT(j, panel));
 #pragma GCC unroll 14
     for (size_t p = 0; p < R; p++) {
         word value = read_word(in + p * step);
 #pragma GCC unroll 4
-        for (size_t j = 0; j < J * REGISTERS; j++)
+        for (size_t j = 0; j < held; j++)
             sum[p][j] = sums_add(sum[p][j], value, w[j]);
+        if (held < all)
+            sum[p][3] = sums_add_from(sum[p][3], value, weights + AT(3, panel));
     }
 }
 

@@ -1,7 +1,7 @@
 /* pool.c - see pool.h.
  *
  * A team publishes a loop in one 64-bit ticket: generation, and the first and the end of the items
- * that are left. Whoever swaps the ticket for one with an item less owns that item; because the
+ * that are left. Whoever swaps the ticket for one with fewer items owns those; because the
  * generation travels in the same word, a swap that succeeds proves that the loop read beside it is
  * still the current one. The leader takes items from the front and helpers from the back: loops
  * that follow each other have the same places of an image at the same end, so most of what an item
@@ -92,23 +92,35 @@ static void wake_sleepers(struct pool *pool)
     pthread_mutex_unlock(&pool->mutex);
 }
 
-/* Runs one item of the team's loop, from the front or the back; false where none is left. */
-static bool run_one(struct team *team, bool front)
+/* How many of the items left to take at once: a share of them, so that loops of many small items
+ * cost few swaps, and the last ones one by one, so that all cores end together. */
+static uint64_t take_of(const struct team *team, uint64_t left)
 {
-    uint64_t ticket = atomic_load_explicit(&team->ticket, memory_order_acquire), next;
+    enum { TAKES_A_CORE = 4 };
+    uint64_t share = left / (TAKES_A_CORE * team->pool->cores);
+    return share ? share : 1;
+}
+
+/* Runs some items of the team's loop, from the front or the back; false where none is left. */
+static bool run_some(struct team *team, bool front)
+{
+    uint64_t ticket = atomic_load_explicit(&team->ticket, memory_order_acquire), next, left, take;
     do {
         if (ticket_first(ticket) >= ticket_end(ticket))
             return false;
-        next = front ? ticket + 1 : ticket - ((uint64_t)1 << FIELD_BITS);
+        left = ticket_end(ticket) - ticket_first(ticket);
+        take = take_of(team, left);
+        next = front ? ticket + take : ticket - (take << FIELD_BITS);
     } while (!atomic_compare_exchange_weak_explicit(&team->ticket, &ticket, next,
                                                     memory_order_acq_rel, memory_order_acquire));
-    /* The item is ours and unfinished, so the loop cannot be replaced before done counts it. */
-    if (ticket_first(ticket) + 1 == ticket_end(ticket) && atomic_load(&team->is_long))
+    /* The items are ours and unfinished, so the loop cannot be replaced before done counts them. */
+    if (take == left && atomic_load(&team->is_long))
         atomic_fetch_sub(&team->pool->calling, 1);
     void (*item)(void *, size_t) = atomic_load_explicit(&team->item, memory_order_relaxed);
     void *context = atomic_load_explicit(&team->context, memory_order_relaxed);
-    item(context, (size_t)(front ? ticket_first(ticket) : ticket_end(ticket) - 1));
-    atomic_fetch_add(&team->done, 1);
+    for (uint64_t i = 0; i < take; i++)
+        item(context, (size_t)(front ? ticket_first(ticket) + i : ticket_end(ticket) - 1 - i));
+    atomic_fetch_add(&team->done, take);
     return true;
 }
 
@@ -150,7 +162,7 @@ void pool_for(struct team *team, size_t count, void (*item)(void *context, size_
                           ++team->generation << 2 * FIELD_BITS | (uint64_t)count << FIELD_BITS,
                           memory_order_release);
     wake_sleepers(team->pool);
-    while (run_one(team, true))
+    while (run_some(team, true))
         ;
     wait_for_helpers(team, count);
 }
@@ -197,7 +209,7 @@ static bool help_any(struct helper *helper)
         struct team *team = &pool->teams[(i + helper->index) % used];
         bool helped = false;
         while (atomic_load_explicit(&team->leading, memory_order_relaxed) && may_help(helper) &&
-               run_one(team, false)) {
+               run_some(team, false)) {
             helped = true;
             wake_leader(team);
         }
