@@ -30,7 +30,11 @@ INLINE void weights_forget(weights_register *w)
 
 INLINE sums sums_add(sums sum, word value, weights_register w)
 {
+#ifdef SIMD_FP32_ADD
+    return SIMD_FP32_ADD(sum, value, w);
+#else
     return sum + value * w;
+#endif
 }
 
 /* Stores a register of a pixel's block at `out`, whose first channel is `first`. */
