@@ -462,6 +462,9 @@ static void conv_direct(const struct conv *conv, size_t batch, size_t height, si
                       .input = input_of(conv)};
     job.in_block = job.in_image / in_blocks(conv);
     job.wide = widest(conv, job.columns);
+    if (job.rows * job.columns * batch == 1) /* a vector: a group for each core */
+        while (job.wide > 1 && divide_up(job.blocks, job.wide) < pool_cores(team))
+            job.wide /= 2;
     job.groups = divide_up(job.blocks, job.wide);
     choose_chunks(&job, pool_cores(team));
     if (is_copied(conv)) {

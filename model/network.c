@@ -1,7 +1,7 @@
-/* network.c - see network.h. All arithmetic but the sigmoid goes through the backend's table. */
+/* network.c - see network.h. Nearly all arithmetic goes through the backend's table. */
 #include "network.h"
+#include "sigmoid.h"
 #include <assert.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -354,12 +354,6 @@ static void connect(const struct kernels *kernels, const struct network_buffers 
                     const struct conv *fc, size_t images, const float *in, float *out)
 {
     kernels_vectors(kernels)->conv(fc, images, 1, 1, in, NULL, out, b->team);
-}
-
-static void sigmoid(float *values, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        values[i] = 1 / (1 + expf(-values[i]));
 }
 
 /* Squeeze and excitation of u[images][C][h][w] into b->excitation. */
