@@ -9,9 +9,6 @@
 #define TILE_2         14
 #define TILE_4         7
 #define SIMD_ADD       "vfmadd231ps"
-/* Whatever the compiler's options, rounded as by that instruction. */
-#define SIMD_FP32_ADD(sum, value, w)                                                               \
-    ((vec)_mm512_fmadd_ps(_mm512_set1_ps(value), (__m512)(w), (__m512)(sum)))
 #include "kernels_simd_fp32.h"
 #else
 typedef int kernels_avx512_not_for_this_cpu;

@@ -5,6 +5,10 @@
 #define SIMD_MAX(a, b) ((vec)_mm512_max_ps((__m512)(a), (__m512)(b)))
 #define SIMD_MIN(a, b) ((vec)_mm512_min_ps((__m512)(a), (__m512)(b)))
 
+/* Rounded once, as by vfmadd231ps, whatever the compiler's options. */
+#define SIMD_FP32_ADD(sum, value, w)                                                               \
+    ((vec)_mm512_fmadd_ps(_mm512_set1_ps(value), (__m512)(w), (__m512)(sum)))
+
 /* Each 16-bit lane into the upper half of a 32-bit one. */
 #define SIMD_BF16_LOAD(from)                                                                       \
     ((vec)_mm512_maskz_permutexvar_epi16(                                                          \

@@ -9,6 +9,7 @@
  *   SIMD_FLOATS     floats in a register
  *   TILE_1, TILE_2, TILE_4   most output pixels of a register tile that is 1, 2 or 4 blocks of
  *                   channels wide; 0 where such a tile does not fit the registers
+ *   SIMD_ADD        optional: the instruction of sums_add, whose last operand may be memory
  * and then includes kernels_simd_fp32.h, _bf16.h or _int8.h. That header says what the precision
  * is made of, includes this one for the convolution, and ends with the table:
  *   GROUP           neighbouring channels that one 32-bit word of active input holds

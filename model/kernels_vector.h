@@ -3,6 +3,7 @@
  *
  * Beside those a backend may define, where its CPU has an instruction and GCC does not find it,
  *   SIMD_MAX(a, b), SIMD_MIN(a, b)   the larger and the smaller, lane by lane; b beside a NaN
+ *   SIMD_FP32_ADD(sum, value, w)     a vec's products with a float, added to another
  *   SIMD_BF16_LOAD(from)             a vec from bf16
  *   SIMD_BF16(value)                 a vec rounded to bf16_vec
  *   SIMD_NARROW(lanes)               a uvec of values of 16 bits as those
