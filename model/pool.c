@@ -93,10 +93,13 @@ static void wake_sleepers(struct pool *pool)
 }
 
 /* How many of the items left to take at once: a share of them, so that loops of many small items
- * cost few swaps, and the last ones one by one, so that all cores end together. */
+ * cost few swaps, and the last ones one by one, so that all cores end together. Long items too: a
+ * helper's core may be wanted for another team by the next. */
 static uint64_t take_of(const struct team *team, uint64_t left)
 {
     enum { TAKES_A_CORE = 4 };
+    if (atomic_load(&team->is_long))
+        return 1;
     uint64_t share = left / (TAKES_A_CORE * team->pool->cores);
     return share ? share : 1;
 }

@@ -5,7 +5,6 @@
  * degree 7 is less than 1e-8 off.
  */
 #include "sigmoid.h"
-#include <assert.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -37,13 +36,19 @@ static quad exponential(quad x)
     return power * (quad)((__builtin_convertvector(n, bits) + 127) << 23);
 }
 
+/* Of up to four values. */
+static inline void sigmoid_some(float *values, size_t count)
+{
+    quad x = {0};
+    memcpy(&x, values, count * sizeof *values);
+    x = 1 / (1 + exponential(-x));
+    memcpy(values, &x, count * sizeof *values);
+}
+
 void sigmoid(float *values, size_t count)
 {
-    assert(count % 4 == 0);
-    for (size_t i = 0; i < count; i += 4) {
-        quad x;
-        memcpy(&x, values + i, sizeof x);
-        x = 1 / (1 + exponential(-x));
-        memcpy(values + i, &x, sizeof x);
-    }
+    size_t whole = count / 4 * 4;
+    for (size_t i = 0; i < whole; i += 4)
+        sigmoid_some(values + i, 4);
+    sigmoid_some(values + whole, count - whole);
 }

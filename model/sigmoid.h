@@ -4,8 +4,7 @@
 
 #include <stddef.h>
 
-/* values[count] = sigmoid(values), less than 2e-7 off; a NaN stays one. count is a multiple of 4.
- * Thread-safe. */
+/* values[count] = sigmoid(values), less than 2e-7 off; a NaN stays one. Thread-safe. */
 void sigmoid(float *values, size_t count);
 
 #endif

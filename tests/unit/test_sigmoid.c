@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -37,8 +38,25 @@ static void ends(void **state)
     assert_true(values[6] > values[0] && values[7] < values[0]);
 }
 
+/* In exactly so much memory, so that the address sanitizer sees a step beyond. */
+static void any_count(void **state)
+{
+    (void)state;
+    for (size_t count = 1; count < 10; count++) {
+        float *values = malloc(count * sizeof *values);
+        assert_non_null(values);
+        for (size_t i = 0; i < count; i++)
+            values[i] = (float)i;
+        sigmoid(values, count);
+        for (size_t i = 0; i < count; i++)
+            assert_true(fabs((double)values[i] - 1 / (1 + exp(-(double)i))) < 2e-7);
+        free(values);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(like_libm), cmocka_unit_test(ends)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(like_libm), cmocka_unit_test(ends),
+                                       cmocka_unit_test(any_count)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
