@@ -1,7 +1,6 @@
 /* resample_passes.h - the two passes of a resize; the body of resample.c and resample_avx2.c.
  *
- * Included by these two alone, each of which is compiled for an instruction set: vectors of GCC are
- * taken apart where the registers are too narrow, before any function is inlined into another.
+ * Included by these two alone, each of which is compiled for an instruction set.
  *
  * Both passes are the same work: bytes that lie side by side, blended with those of further pixels
  * at a stride. For the horizontal pass eight rows are transposed, so that what lies side by side
@@ -11,10 +10,12 @@
 #define SENETD_RESAMPLE_PASSES_H
 
 #include "image.h"
-#include <endian.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #define FRACTION_BITS 22
 
@@ -43,70 +44,75 @@ struct passes {
 /* The same by AVX2, where the processor has it. */
 void resample_avx2_run(const struct passes *passes, uint8_t *out);
 
-/* Adds weighted bytes to the sums; those that belong together lie `stride` apart. Both ways are
- * what GCC makes good code of, the first with registers of 32 bytes, the second with others. */
+/* CHUNK bytes, each the weighted sum of those that lie `stride` apart, rounded. AVX2 packs its sums
+ * with saturation, which GCC does not make of comparisons. */
 #if defined(__AVX2__)
-typedef int32_t words __attribute__((vector_size(32)));
-
-static inline void widen(const uint8_t *from, words *out)
+static inline __m256i rounded(__m256i sums)
 {
-    for (size_t i = 0; i < 8; i++)
-        (*out)[i] = from[i];
+    return _mm256_srai_epi32(sums, FRACTION_BITS); /* floor */
 }
 
-static inline void add(const uint8_t *from, size_t stride, const int32_t *weights, size_t length,
-                       int32_t sums[CHUNK])
+static inline void blend(const uint8_t *from, size_t stride, const int32_t *weights, size_t length,
+                         uint8_t *out)
 {
-    words all[CHUNK / 8], part;
-    memcpy(all, sums, sizeof all);
+    const __m256i half = _mm256_set1_epi32(1 << (FRACTION_BITS - 1));
+    __m256i sums[CHUNK / 8] = {half, half, half};
     for (size_t i = 0; i < length; i++, from += stride)
         for (size_t j = 0; j < CHUNK / 8; j++) {
-            widen(from + 8 * j, &part);
-            all[j] += part * weights[i];
+            __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)(from + 8 * j));
+            __m256i part =
+                _mm256_mullo_epi32(_mm256_cvtepu8_epi32(eight), _mm256_set1_epi32(weights[i]));
+            sums[j] = _mm256_add_epi32(sums[j], part);
         }
-    memcpy(sums, all, sizeof all);
+    /* Packing works in halves of a register: four bytes of each sum's low half, then of its high.
+     */
+    __m256i first = _mm256_packs_epi32(rounded(sums[0]), rounded(sums[1]));
+    __m256i last = _mm256_packs_epi32(rounded(sums[2]), rounded(sums[2]));
+    __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    __m256i all = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(first, last), order);
+    _mm_storeu_si128((__m128i *)(void *)out, _mm256_castsi256_si128(all));
+    _mm_storel_epi64((__m128i *)(void *)(out + 16), _mm256_extracti128_si256(all, 1));
 }
 #else
-static inline void add(const uint8_t *from, size_t stride, const int32_t *weights, size_t length,
-                       int32_t sums[CHUNK])
-{
-    for (size_t i = 0; i < length; i++, from += stride)
-        for (size_t j = 0; j < CHUNK; j++)
-            sums[j] += from[j] * weights[i];
-}
-#endif
-
 static inline void blend(const uint8_t *from, size_t stride, const int32_t *weights, size_t length,
                          uint8_t *out)
 {
     int32_t sums[CHUNK];
     for (size_t j = 0; j < CHUNK; j++)
         sums[j] = 1 << (FRACTION_BITS - 1); /* to round */
-    add(from, stride, weights, length, sums);
+    for (size_t i = 0; i < length; i++, from += stride)
+        for (size_t j = 0; j < CHUNK; j++)
+            sums[j] += from[j] * weights[i];
     for (size_t j = 0; j < CHUNK; j++) {
         int32_t value = sums[j] >> FRACTION_BITS; /* floor */
         value = value < 0 ? 0 : value;
         out[j] = (uint8_t)(value > 255 ? 255 : value);
     }
 }
+#endif
 
-/* Swaps the high part of a and the low part of b; mask is of the low parts. */
-static inline void swap(uint64_t *a, uint64_t *b, uint64_t mask, unsigned shift)
+typedef uint8_t bytes __attribute__((vector_size(2 * SIDE)));
+
+/* Bytes of a and b in turns: of their first halves, and of their second. */
+static inline void interleave(bytes a, bytes b, bytes out[2])
 {
-    uint64_t x = *a, y = *b;
-    *a = (x & mask) | (y & mask) << shift;
-    *b = (x >> shift & mask) | (y & ~mask);
+    out[0] = __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    out[1] =
+        __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }
 
-/* Transposes SIDE x SIDE bytes, the first of a row in its lowest byte. */
-static inline void transpose(uint64_t block[SIDE])
+/* Transposes SIDE x SIDE bytes. To take those of the first half and of the second in turns rotates
+ * the bits of a byte's place by one; three times swaps row and column. */
+static inline void transpose(uint8_t block[SIDE * SIDE])
 {
-    for (size_t i = 0; i < 4; i++)
-        swap(&block[i], &block[i + 4], 0x00000000FFFFFFFF, 32);
-    for (size_t i = 0; i < 4; i++)
-        swap(&block[i + (i & 2)], &block[i + (i & 2) + 2], 0x0000FFFF0000FFFF, 16);
-    for (size_t i = 0; i < 4; i++)
-        swap(&block[2 * i], &block[2 * i + 1], 0x00FF00FF00FF00FF, 8);
+    bytes from[4], to[4];
+    memcpy(from, block, sizeof from);
+    for (size_t turn = 0; turn < 3; turn++) {
+        interleave(from[0], from[2], to);
+        interleave(from[1], from[3], to + 2);
+        memcpy(from, to, sizeof from);
+    }
+    memcpy(block, from, sizeof from);
 }
 
 /* size bytes of `count` rows, the last of which stands for those that are missing ->
@@ -114,19 +120,16 @@ static inline void transpose(uint64_t block[SIDE])
 static inline void rows_to_columns(const uint8_t *rows, size_t stride, size_t count, size_t size,
                                    uint8_t *columns)
 {
-    uint64_t block[SIDE] = {0};
     for (size_t at = 0; at < size; at += SIDE, columns += SIDE * SIDE) {
+        uint8_t block[SIDE * SIDE] = {0};
         for (size_t i = 0; i < SIDE; i++) {
             const uint8_t *from = rows + (i < count ? i : count - 1) * stride + at;
             if (size - at >= SIDE)
-                memcpy(&block[i], from, SIDE);
+                memcpy(block + i * SIDE, from, SIDE);
             else
-                memcpy(&block[i], from, size - at);
-            block[i] = le64toh(block[i]);
+                memcpy(block + i * SIDE, from, size - at);
         }
         transpose(block);
-        for (size_t i = 0; i < SIDE; i++)
-            block[i] = htole64(block[i]);
         memcpy(columns, block, sizeof block);
     }
 }
@@ -134,19 +137,15 @@ static inline void rows_to_columns(const uint8_t *rows, size_t stride, size_t co
 /* The way back, to rows of size bytes. */
 static inline void columns_to_rows(const uint8_t *columns, size_t size, size_t count, uint8_t *rows)
 {
-    uint64_t block[SIDE];
     for (size_t at = 0; at < size; at += SIDE, columns += SIDE * SIDE) {
+        uint8_t block[SIDE * SIDE];
         memcpy(block, columns, sizeof block);
-        for (size_t i = 0; i < SIDE; i++)
-            block[i] = le64toh(block[i]);
         transpose(block);
-        for (size_t i = 0; i < count; i++) {
-            uint64_t row = htole64(block[i]);
+        for (size_t i = 0; i < count; i++)
             if (size - at >= SIDE)
-                memcpy(rows + i * size + at, &row, SIDE);
+                memcpy(rows + i * size + at, block + i * SIDE, SIDE);
             else
-                memcpy(rows + i * size + at, &row, size - at);
-        }
+                memcpy(rows + i * size + at, block + i * SIDE, size - at);
     }
 }
 
