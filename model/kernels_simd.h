@@ -449,6 +449,7 @@ static void conv_direct(const struct conv *conv, size_t batch, size_t height, si
                         const void *in, void *scratch, void *out, struct team *team)
 {
     size_t oh = conv_out(conv, height), ow = conv_out(conv, width);
+    size_t cores = pool_room(team);
     bool row = is_flat(conv);
     struct job job = {.conv = conv,
                       .in = in,
@@ -464,10 +465,10 @@ static void conv_direct(const struct conv *conv, size_t batch, size_t height, si
     job.in_block = job.in_image / in_blocks(conv);
     job.wide = widest(conv, job.columns);
     if (job.rows * job.columns * batch == 1) /* a vector: a group for each core */
-        while (job.wide > 1 && divide_up(job.blocks, job.wide) < pool_cores(team))
+        while (job.wide > 1 && divide_up(job.blocks, job.wide) < cores)
             job.wide /= 2;
     job.groups = divide_up(job.blocks, job.wide);
-    choose_chunks(&job, pool_cores(team));
+    choose_chunks(&job, cores);
     if (is_copied(conv)) {
         struct copy copy = {
             .conv = conv, .in = in, .out = scratch, .height = height, .width = width};

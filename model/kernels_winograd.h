@@ -243,9 +243,13 @@ static size_t winograd_scratch(const struct conv *conv, size_t batch, size_t hei
 {
     size_t patches = batch * patches_along(conv, conv_out(conv, height)) *
                      patches_along(conv, conv_out(conv, width));
-    size_t lanes = lanes_of(patches, pool_cores(team));
-    /* Of fewer images there may be but one lane. */
-    return max_size(lanes * lane_bytes(conv, patches, lanes), lane_bytes(conv, patches, 1));
+    size_t bytes = 0;
+    for (size_t cores = 1; cores <= pool_cores(team);
+         cores++) { /* that have room for it at a time */
+        size_t lanes = lanes_of(patches, cores);
+        bytes = max_size(bytes, lanes * lane_bytes(conv, patches, lanes));
+    }
+    return bytes;
 }
 
 /* A patch's place. */
@@ -537,7 +541,7 @@ static void conv_winograd(const struct conv *conv, size_t batch, size_t height, 
                          .in_blocks = blocks_of(conv->in),
                          .out_blocks = blocks_of(conv->out),
                          .scratch = scratch};
-    size_t cores = pool_cores(team);
+    size_t cores = pool_room(team);
     w.across = patches_along(conv, w.out_size.width);
     w.down = patches_along(conv, w.out_size.height);
     w.patches = batch * w.down * w.across;

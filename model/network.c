@@ -208,7 +208,7 @@ static struct sweep sweep_over(const struct kernels *kernels, const struct netwo
                                struct extent in, size_t channels)
 {
     struct sweep sweep = {.kernels = kernels, .c = kernels_block(kernels, channels), .in = in};
-    size_t cores = pool_cores(b->team);
+    size_t cores = pool_room(b->team);
     sweep.planes = kernels_padded(kernels, channels) / sweep.c;
     sweep.by_pixels = parts_of(pixels(in)) >= cores;
     sweep.shares = sweep.by_pixels || cores < sweep.planes ? cores : sweep.planes;

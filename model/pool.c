@@ -17,9 +17,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <time.h>
 
-#define MAX_CORES 1024
-#define SPINS     2000 /* rounds without work before a spinning thread gives up its core */
+#define MAX_CORES   1024
+#define SPINS       2000    /* rounds without work before a spinning thread gives up its core */
+#define PATIENCE_NS 2000000 /* for which a core that a team gave up is left to the next team */
 
 /* A ticket: generation << 42 | end << 21 | first; both numbers may be POOL_MAX_ITEMS. */
 #define FIELD_BITS 21
@@ -52,8 +54,9 @@ struct pool {
     atomic_size_t active;  /* teams that lead */
     atomic_size_t calling; /* those of them that have items, or may have soon */
     atomic_size_t sleepers;
-    atomic_size_t long_loops; /* teams in one */
-    atomic_size_t teams_used; /* teams beyond were never taken */
+    atomic_size_t long_loops;  /* teams in one */
+    atomic_size_t teams_used;  /* teams beyond were never taken */
+    _Atomic(int64_t) freed_ns; /* when a team last ended and left others leading */
     atomic_bool stop;
     pthread_mutex_t mutex; /* for sleeping only */
     pthread_cond_t wake;
@@ -78,6 +81,20 @@ static uint64_t ticket_end(uint64_t ticket)
 static uint64_t ticket_first(uint64_t ticket)
 {
     return ticket & FIELD_MASK;
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* On a busy server the team that ended leads again in a moment: a helper woken now would hold its
+ * core. */
+static bool was_just_freed(struct pool *pool)
+{
+    return now_ns() - atomic_load(&pool->freed_ns) < PATIENCE_NS;
 }
 
 /* Wakes the helpers that sleep, if one of them may help. */
@@ -145,42 +162,62 @@ static void wait_for_helpers(struct team *team, size_t count)
     pthread_mutex_unlock(&pool->mutex);
 }
 
-static bool is_serial(const struct team *team, size_t count)
+size_t pool_room(const struct team *team)
 {
-    return !team || count < 2 || team->pool->cores < 2;
+    if (!team || team->pool->cores < 2)
+        return 1;
+    struct pool *pool = team->pool;
+    size_t active = atomic_load(&pool->active), others = active > 1 ? active - 1 : 0;
+    size_t room = others < pool->cores ? pool->cores - others : 1;
+    if (room < 2 || !was_just_freed(pool))
+        return room;
+    size_t awake = 1 + pool->started - atomic_load(&pool->sleepers);
+    return room < awake ? room : awake;
 }
 
-void pool_for(struct team *team, size_t count, void (*item)(void *context, size_t i), void *context)
+static void run_alone(size_t count, void (*item)(void *context, size_t i), void *context)
 {
-    assert(count <= POOL_MAX_ITEMS);
-    if (is_serial(team, count)) {
-        for (size_t i = 0; i < count; i++)
-            item(context, i);
-        return;
-    }
+    for (size_t i = 0; i < count; i++)
+        item(context, i);
+}
+
+/* Helpers may come. */
+static void share_out(struct team *team, size_t count, void (*item)(void *context, size_t i),
+                      void *context)
+{
     atomic_store_explicit(&team->item, item, memory_order_relaxed);
     atomic_store_explicit(&team->context, context, memory_order_relaxed);
     atomic_store_explicit(&team->done, 0, memory_order_relaxed);
     atomic_store_explicit(&team->ticket,
                           ++team->generation << 2 * FIELD_BITS | (uint64_t)count << FIELD_BITS,
                           memory_order_release);
-    wake_sleepers(team->pool);
+    if (atomic_load(&team->is_long) || !was_just_freed(team->pool))
+        wake_sleepers(team->pool);
     while (run_some(team, true))
         ;
     wait_for_helpers(team, count);
 }
 
+void pool_for(struct team *team, size_t count, void (*item)(void *context, size_t i), void *context)
+{
+    assert(count <= POOL_MAX_ITEMS);
+    if (count < 2 || pool_room(team) < 2)
+        run_alone(count, item, context);
+    else
+        share_out(team, count, item, context);
+}
+
 void pool_for_long(struct team *team, size_t count, void (*item)(void *context, size_t i),
                    void *context)
 {
-    bool serial = is_serial(team, count);
-    if (!serial) {
-        atomic_store(&team->is_long, true);
-        atomic_fetch_add(&team->pool->long_loops, 1);
-    }
-    pool_for(team, count, item, context);
-    if (serial)
+    assert(count <= POOL_MAX_ITEMS);
+    if (count < 2 || pool_cores(team) < 2) {
+        run_alone(count, item, context);
         return;
+    }
+    atomic_store(&team->is_long, true);
+    atomic_fetch_add(&team->pool->long_loops, 1);
+    share_out(team, count, item, context);
     atomic_store(&team->is_long, false);
     atomic_fetch_sub(&team->pool->long_loops, 1);
     atomic_fetch_add(&team->pool->calling, 1);
@@ -268,9 +305,10 @@ void pool_end(struct team *team)
         return;
     atomic_store_explicit(&team->leading, false, memory_order_relaxed);
     atomic_fetch_sub(&team->pool->calling, 1);
-    atomic_fetch_sub(&team->pool->active, 1);
-    /* A core has become free for the others. Their next loop wakes helpers, in a moment: if this
-     * team leads again by then, as on a busy server, nobody comes to take the core from it. */
+    if (atomic_fetch_sub(&team->pool->active, 1) > 1)
+        atomic_store(&team->pool->freed_ns, now_ns());
+    /* A core has become free for the others. Their loops wake helpers after a moment, but one that
+     * runs whole images has none in that time. */
     if (atomic_load(&team->pool->long_loops) > 0)
         wake_sleepers(team->pool);
 }

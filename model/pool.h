@@ -4,7 +4,8 @@
  * another; helper threads that have a core to themselves take items too. The leader waits only
  * for items that helpers have already taken. A pool of C cores has C - 1 helpers, and while A
  * workers lead, helper i helps only if i < C - A: a lone batch gets every core, and when there is
- * a batch for each core nobody helps and nothing is lost.
+ * a batch for each core nobody helps and nothing is lost. A core that a team has just given up is
+ * not yet anybody's: on a busy server it leads again in a moment.
  *
  * Results must not depend on who runs an item or in which order.
  */
@@ -38,6 +39,10 @@ void pool_end(struct team *team);
 
 /* Cores that may work for the team at best; 1 for NULL. */
 size_t pool_cores(const struct team *team);
+
+/* Those that may work for its next loop: fewer where others lead, at least 1. It changes at any
+ * time: loops are cut by it, memory is not. */
+size_t pool_room(const struct team *team);
 
 /* Calls item(context, i) for every i in 0..count-1, in any order, on any number of threads, and
  * returns when all are done. With a NULL team, in order on the caller. count is at most

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -223,9 +224,28 @@ static float tolerance_of(const struct problem *p, enum precision precision, flo
     return sums + 1e-5F + fabsf(expected) * 0x1.01p-8F; /* half a unit of bf16, and a little */
 }
 
+enum { CORES = 3 };
+
+/* The results of a problem, to the last bit, whatever share of the cores is left by others. */
+static void compare_rooms(const struct kernels *kernels, const struct problem *p,
+                          const float *expected, struct team *const teams[CORES])
+{
+    for (size_t others = 0; others < CORES; others++) {
+        for (size_t i = 0; i <= others; i++)
+            pool_begin(teams[i]);
+        while (pool_room(teams[0]) < CORES - others) /* those that led before have just ended */
+            usleep(100);
+        float *found = run(kernels, p, teams[0]);
+        for (size_t i = 0; i <= others; i++)
+            pool_end(teams[i]);
+        assert_memory_equal(found, expected, p->batch * out_floats(p) * sizeof *found);
+        free(found);
+    }
+}
+
 /* The backend's results of a problem beside the exact ones. */
 static void compare(const struct kernels *kernels, struct problem p, const float *expected,
-                    struct team *team)
+                    struct team *const teams[CORES])
 {
     size_t image = p.height * p.width * p.conv.in, count = out_floats(&p);
     void *weights = packed(kernels, &p);
@@ -242,15 +262,11 @@ static void compare(const struct kernels *kernels, struct problem p, const float
                      p.conv.out, p.conv.kernel, p.conv.stride, p.conv.groups, p.height, p.width, i,
                      (double)found[i], (double)value);
     }
-    /* The last image alone, with helpers: the same to the last bit. */
+    /* The last image alone. */
     p.input += (p.batch - 1) * image;
     size_t last = (p.batch - 1) * count;
     p.batch = 1;
-    pool_begin(team);
-    float *alone = run(kernels, &p, team);
-    pool_end(team);
-    assert_memory_equal(alone, found + last, count * sizeof *alone);
-    free(alone);
+    compare_rooms(kernels, &p, found + last, teams);
     free(found);
     free(weights);
 }
@@ -258,7 +274,7 @@ static void compare(const struct kernels *kernels, struct problem p, const float
 /* Compares all backends of a precision, and returns how many; the reference is slow, so it runs
  * once. */
 static size_t compare_all(enum precision precision, const size_t shape[8], bool relu, bool planar,
-                          struct team *team)
+                          struct team *const teams[CORES])
 {
     struct problem p = {.conv = {.in = shape[0],
                                  .out = shape[1],
@@ -288,7 +304,7 @@ static size_t compare_all(enum precision precision, const size_t shape[8], bool 
         const struct kernels *kernels = kernels_at(b);
         if (kernels->precision != precision || kernels == &kernels_ref || !kernels->supported())
             continue;
-        compare(kernels, p, expected, team);
+        compare(kernels, p, expected, teams);
         compared++;
     }
     free(expected);
@@ -304,17 +320,19 @@ static void test_backends(void **state)
     (void)state;
     bool tiles = amx_emulate();
     struct pool *pool = NULL;
-    struct team *team = NULL;
-    assert_int_equal(pool_new(3, &pool, NULL), ERROR_NONE);
-    assert_int_equal(pool_team_new(pool, &team, NULL), ERROR_NONE);
+    struct team *teams[CORES];
+    assert_int_equal(pool_new(CORES, &pool, NULL), ERROR_NONE);
+    for (size_t i = 0; i < CORES; i++)
+        assert_int_equal(pool_team_new(pool, &teams[i], NULL), ERROR_NONE);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (enum precision p = PRECISION_FP32; p <= PRECISION_INT8; p++)
-            assert_true(compare_all(p, shapes[i], i % 2, shapes[i][2] == 7, team) > 0);
+            assert_true(compare_all(p, shapes[i], i % 2, shapes[i][2] == 7, teams) > 0);
     size_t on_tiles = 0;
     for (size_t b = 0; kernels_at(b); b++)
         on_tiles += strcmp(kernels_at(b)->name, "amx") == 0 && kernels_at(b)->supported();
     assert_int_equal(on_tiles, tiles ? 2 : 0); /* bf16 and int8 */
-    pool_team_free(team);
+    for (size_t i = 0; i < CORES; i++)
+        pool_team_free(teams[i]);
     pool_free(pool);
 }
 

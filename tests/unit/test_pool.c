@@ -116,6 +116,30 @@ static void test_helpers_help(void **state)
     pool_free(pool);
 }
 
+/* A leader knows how many cores others leave it, and it gets theirs when they have ended. */
+static void test_room(void **state)
+{
+    (void)state;
+    enum { CORES = 3, TEAMS = 5 };
+    struct pool *pool = NULL;
+    struct team *teams[TEAMS];
+    assert_int_equal(pool_room(NULL), 1);
+    assert_int_equal(pool_new(CORES, &pool, NULL), ERROR_NONE);
+    for (size_t i = 0; i < TEAMS; i++) {
+        assert_int_equal(pool_team_new(pool, &teams[i], NULL), ERROR_NONE);
+        pool_begin(teams[i]);
+        assert_int_equal(pool_room(teams[0]), i < CORES ? CORES - i : 1);
+    }
+    for (size_t i = 1; i < TEAMS; i++)
+        pool_end(teams[i]);
+    while (pool_room(teams[0]) < CORES)
+        usleep(100);
+    atomic_int arrived = 0;
+    pool_for(teams[0], 2, meet, &arrived);
+    pool_end(teams[0]);
+    pool_free(pool);
+}
+
 /* A leader that has slept until a helper's last item was done goes on. */
 static void end_late(void *context, size_t i)
 {
@@ -167,8 +191,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lone),         cmocka_unit_test(test_many_leaders),
-        cmocka_unit_test(test_helpers_help), cmocka_unit_test(test_late_helpers),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_helpers_help), cmocka_unit_test(test_room),
+        cmocka_unit_test(test_late_helpers), cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
