@@ -74,6 +74,11 @@ struct kernels {
      * rest of its batch, nor on the team's helpers, to the last bit. */
     void (*conv)(const struct conv *conv, size_t batch, size_t height, size_t width, const void *in,
                  void *scratch, void *out, struct team *team);
+    /* The same of a 1x1 convolution of stride 1 without ReLU, and sums[batch][kernels_parts][C] of
+     * what it wrote, while that is still near: as sum_pixels gives them, to the last bit. NULL
+     * where the backend has no better way than one after the other. */
+    void (*conv_squeeze)(const struct conv *conv, size_t batch, size_t height, size_t width,
+                         const void *in, void *out, float *sums, struct team *team);
     /* The operations between convolutions work on planes: a plane is one block of channels of one
      * image, [height][width][c]; a batch has batch * (C / c) of them, one after another. */
     /* out[planes][out_height][out_width][c], active from active: 3x3 max-pool of stride 2; `pad`
@@ -106,6 +111,21 @@ static inline size_t kernels_padded(const struct kernels *kernels, size_t channe
 {
     size_t c = kernels->lanes;
     return c ? (channels + c - 1) / c * c : channels;
+}
+
+/* Parts of an image's pixels that are summed up apart, so that a core can take those it computed.
+ * That depends on the number of pixels alone, as no sum may depend on the team. */
+static inline size_t kernels_parts(size_t area)
+{
+    enum { PIXELS = 96, MOST = 8 };
+    size_t parts = area / PIXELS;
+    return parts < 1 ? 1 : parts > MOST ? MOST : parts;
+}
+
+/* The first pixel of a part; of `parts`, the end of the last. */
+static inline size_t kernels_part(size_t area, size_t part)
+{
+    return area * part / kernels_parts(area);
 }
 
 /* The backend for fully connected layers beside this one. */

@@ -190,6 +190,10 @@ static size_t out_bytes(const struct conv *conv)
     return LANES * (conv->relu ? sizeof(active) : sizeof(linear));
 }
 
+/* In kernels_simd_pointwise.h. */
+static void sum_pixels(size_t planes, size_t c, size_t area, size_t begin, size_t end,
+                       const void *input, float *out);
+
 /* ---- the work, cut into items --------------------------------------------------------------- */
 
 /* A convolution and how it is cut into items for the team: groups of up to `wide` output blocks,
@@ -205,6 +209,7 @@ struct job {
     size_t groups, chunks;
     bool weights_outside; /* the outer loop is over groups, else over images and chunks */
     enum input input;
+    float *squeezed; /* NULL, or [images][kernels_parts][blocks][16] of what is written */
 };
 
 /* Bytes of weights that stay in a first-level cache beside the input that passes by. Wide registers
@@ -302,8 +307,30 @@ static void run_region(const struct job *job, size_t image, size_t b, size_t wid
         }
 }
 
-/* Item i: a group of output blocks, an image, a chunk of its pixels. A group that has fewer blocks
- * than a wide tile runs as tiles of 2 and 1. */
+/* A group that has fewer blocks than a wide tile runs as tiles of 2 and 1. */
+static void run_group(const struct job *job, size_t image, size_t group, struct region region)
+{
+    size_t b = group * job->wide, end = min_size(b + job->wide, job->blocks);
+    while (b < end) {
+        size_t width = tile_width(job->wide, end - b);
+        run_region(job, image, b, width, region);
+        b += width;
+    }
+}
+
+/* The sums of a group's output in parts first..last-1 of an image that is one long row. */
+static void sum_group(const struct job *job, size_t image, size_t group, size_t first, size_t last)
+{
+    size_t area = job->columns, b = group * job->wide;
+    size_t blocks = min_size(job->wide, job->blocks - b), plane = area * out_bytes(job->conv);
+    size_t parts = image * kernels_parts(area);
+    for (size_t p = first; p < last; p++)
+        sum_pixels(blocks, LANES, area, kernels_part(area, p), kernels_part(area, p + 1),
+                   job->out + image * job->out_image + b * plane,
+                   job->squeezed + ((parts + p) * job->blocks + b) * LANES);
+}
+
+/* Item i: a group of output blocks, an image, a chunk of its pixels, or of its parts. */
 static void run_item(void *context, size_t i)
 {
     const struct job *job = context;
@@ -312,6 +339,15 @@ static void run_item(void *context, size_t i)
     size_t piece = job->weights_outside ? i % all : i / job->groups;
     size_t chunk = piece % job->chunks, image = piece / job->chunks;
     struct region region = {0, job->rows, 0, job->columns};
+    if (job->squeezed) {
+        size_t parts = kernels_parts(job->columns), first = parts * chunk / job->chunks;
+        size_t last = parts * (chunk + 1) / job->chunks;
+        region.left = kernels_part(job->columns, first);
+        region.right = kernels_part(job->columns, last);
+        run_group(job, image, group, region);
+        sum_group(job, image, group, first, last);
+        return;
+    }
     if (job->rows > 1) {
         region.top = job->rows * chunk / job->chunks;
         region.bottom = job->rows * (chunk + 1) / job->chunks;
@@ -319,12 +355,15 @@ static void run_item(void *context, size_t i)
         region.left = job->columns * chunk / job->chunks;
         region.right = job->columns * (chunk + 1) / job->chunks;
     }
-    size_t b = group * job->wide, end = min_size(b + job->wide, job->blocks);
-    while (b < end) {
-        size_t width = tile_width(job->wide, end - b);
-        run_region(job, image, b, width, region);
-        b += width;
-    }
+    run_group(job, image, group, region);
+}
+
+/* The next number of chunks into which an image's parts can be cut evenly. */
+static size_t even_chunks(size_t parts, size_t chunks)
+{
+    while (chunks < parts && parts % chunks != 0)
+        chunks++;
+    return min_size(chunks, parts);
 }
 
 /* Chunks of an image's pixels: so many that the last items end together on all cores, each of some
@@ -346,6 +385,8 @@ static void choose_chunks(struct job *job, size_t cores)
     if (cores > 1 && items * wanted < cores * ITEMS_A_CORE)
         wanted = min_size(divide_up(cores * ITEMS_A_CORE, items), most);
     job->chunks = wanted ? wanted : 1;
+    if (job->squeezed)
+        job->chunks = even_chunks(kernels_parts(job->columns), job->chunks);
 }
 
 /* The copy of the images as the tiles read them. */
@@ -384,6 +425,7 @@ static void fill(active *out, size_t count, active value)
 }
 
 #define PHOTO_PIECE 64
+#define PHOTO_AHEAD 2
 
 /* A row of a photo an item, or of its border. Channels are converted before they are put side by
  * side, so that vectors can do it. */
@@ -406,9 +448,13 @@ static void copy_photo_row(void *context, size_t item)
     for (size_t x = 0; x < copy->width; x += PHOTO_PIECE) {
         active piece[PHOTO_CHANNELS][PHOTO_PIECE];
         size_t count = min_size(PHOTO_PIECE, copy->width - x);
-        for (size_t c = 0; c < PHOTO_CHANNELS; c++)
+        for (size_t c = 0; c < PHOTO_CHANNELS; c++) {
+            const float *from = in + c * plane + x;
+            for (size_t i = 0; i < PHOTO_PIECE * sizeof(float); i += 64)
+                __builtin_prefetch((const char *)(from + PHOTO_AHEAD * copy->width) + i);
             for (size_t i = 0; i < count; i++)
-                piece[c][i] = photo_active(in[c * plane + x + i], inverse);
+                piece[c][i] = photo_active(from[i], inverse);
+        }
         for (size_t i = 0; i < count; i++, out += PHOTO_CHANNELS)
             for (size_t c = 0; c < PHOTO_CHANNELS; c++)
                 out[c] = piece[c][i];
@@ -445,8 +491,8 @@ static void copy_images(struct copy *copy, size_t batch, struct team *team)
                  conv->planar_in ? copy_photo_row : copy_row_with_border, copy);
 }
 
-static void conv_direct(const struct conv *conv, size_t batch, size_t height, size_t width,
-                        const void *in, void *scratch, void *out, struct team *team)
+static void convolve(const struct conv *conv, size_t batch, size_t height, size_t width,
+                     const void *in, void *scratch, void *out, float *squeezed, struct team *team)
 {
     size_t oh = conv_out(conv, height), ow = conv_out(conv, width);
     size_t cores = pool_room(team);
@@ -461,7 +507,8 @@ static void conv_direct(const struct conv *conv, size_t batch, size_t height, si
                       .rows = row ? 1 : oh,
                       .columns = row ? oh * ow : ow,
                       .blocks = blocks_of(conv->out),
-                      .input = input_of(conv)};
+                      .input = input_of(conv),
+                      .squeezed = squeezed};
     job.in_block = job.in_image / in_blocks(conv);
     job.wide = widest(conv, job.columns);
     if (job.rows * job.columns * batch == 1) /* a vector: a group for each core */
@@ -476,6 +523,18 @@ static void conv_direct(const struct conv *conv, size_t batch, size_t height, si
         job.in = scratch;
     }
     pool_for(team, job.groups * batch * job.chunks, run_item, &job);
+}
+
+static void conv_direct(const struct conv *conv, size_t batch, size_t height, size_t width,
+                        const void *in, void *scratch, void *out, struct team *team)
+{
+    convolve(conv, batch, height, width, in, scratch, out, NULL, team);
+}
+
+static void conv_squeeze(const struct conv *conv, size_t batch, size_t height, size_t width,
+                         const void *in, void *out, float *squeezed, struct team *team)
+{
+    convolve(conv, batch, height, width, in, NULL, out, squeezed, team);
 }
 
 /* Where Winograd's forms do not pay (kernels_winograd.h) every convolution is direct. */

@@ -54,27 +54,29 @@ static void max_pool(size_t planes, size_t c, size_t height, size_t width, size_
 }
 
 /* Sums run over 64 pixels before they are added up, which keeps the rounding error of large
- * images small. */
+ * images small; so many at a time that additions overlap. */
 static void sum_pixels(size_t planes, size_t c, size_t area, size_t begin, size_t end,
                        const void *input, float *out)
 {
-    enum { RUN = 64 };
+    enum { RUN = 64, CHAINS = 4 };
     const linear *in = input;
     (void)c;
     for (size_t i = 0; i < planes; i++, in += area * LANES, out += LANES) {
         vec total[REGISTERS] = {0};
         for (size_t p0 = begin; p0 < end; p0 += RUN) {
-            vec even[REGISTERS] = {0}, odd[REGISTERS] = {0}; /* so that two additions overlap */
+            vec sum[CHAINS][REGISTERS] = {0};
             size_t p = p0, stop = min_size(p0 + RUN, end);
-            for (; p + 1 < stop; p += 2)
-                for (size_t r = 0; r < REGISTERS; r++) {
-                    even[r] += linear_load(in + p * LANES + r * SIMD_FLOATS);
-                    odd[r] += linear_load(in + (p + 1) * LANES + r * SIMD_FLOATS);
-                }
+            for (; p + CHAINS <= stop; p += CHAINS)
+#pragma GCC unroll 4
+                for (size_t k = 0; k < CHAINS; k++)
+#pragma GCC unroll 4
+                    for (size_t r = 0; r < REGISTERS; r++)
+                        sum[k][r] += linear_load(in + (p + k) * LANES + r * SIMD_FLOATS);
             for (size_t r = 0; r < REGISTERS; r++) {
-                if (p < stop)
-                    even[r] += linear_load(in + p * LANES + r * SIMD_FLOATS);
-                total[r] += even[r] + odd[r];
+                vec rest = {0};
+                for (size_t q = p; q < stop; q++)
+                    rest += linear_load(in + q * LANES + r * SIMD_FLOATS);
+                total[r] += (sum[0][r] + sum[1][r]) + (sum[2][r] + sum[3][r]) + rest;
             }
         }
         for (size_t r = 0; r < REGISTERS; r++)

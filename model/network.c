@@ -41,15 +41,6 @@ static size_t max_size(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/* Parts of an image's pixels that are summed up apart, so that a core can take those it computed.
- * That depends on the number of pixels alone, as no sum may depend on the team. */
-static size_t parts_of(size_t area)
-{
-    enum { PIXELS = 96, MOST = 8 };
-    size_t parts = area / PIXELS;
-    return parts < 1 ? 1 : parts > MOST ? MOST : parts;
-}
-
 /* ---- layout ------------------------------------------------------------------------------ */
 
 /* Bytes of the three parts of b->activations during a block, for all b->images. Each holds two
@@ -132,8 +123,8 @@ static struct extent measure_block(const struct kernels *kernels, const struct b
     size_t out = elements(kernels, e2, block->conv3.out);
     sizes->x = max_size(sizes->x, out * kernels->linear_bytes);
     sizes->active = max_size(sizes->active, out * kernels->active_bytes);
-    sizes->sums =
-        max_size(sizes->sums, parts_of(pixels(e2)) * kernels_padded(kernels, block->conv3.out));
+    sizes->sums = max_size(sizes->sums,
+                           kernels_parts(pixels(e2)) * kernels_padded(kernels, block->conv3.out));
     sizes->channels = max_size(sizes->channels, kernels_padded(kernels, block->conv3.out));
     if (block->has_se)
         sizes->reduced = max_size(sizes->reduced, kernels_padded(kernels, block->fc1.out));
@@ -210,7 +201,7 @@ static struct sweep sweep_over(const struct kernels *kernels, const struct netwo
     struct sweep sweep = {.kernels = kernels, .c = kernels_block(kernels, channels), .in = in};
     size_t cores = pool_room(b->team);
     sweep.planes = kernels_padded(kernels, channels) / sweep.c;
-    sweep.by_pixels = parts_of(pixels(in)) >= cores;
+    sweep.by_pixels = kernels_parts(pixels(in)) >= cores;
     sweep.shares = sweep.by_pixels || cores < sweep.planes ? cores : sweep.planes;
     return sweep;
 }
@@ -241,12 +232,12 @@ static void sum_item(void *context, size_t i)
 {
     const struct sweep *s = context;
     struct share at = share_of(s, i);
-    size_t area = pixels(s->in), parts = parts_of(area), image = s->planes * s->c;
+    size_t area = pixels(s->in), parts = kernels_parts(area), image = s->planes * s->c;
     size_t part = s->by_pixels ? parts * at.index / s->shares : 0;
     size_t last = s->by_pixels ? parts * (at.index + 1) / s->shares : parts;
     for (; part < last; part++)
-        s->kernels->sum_pixels(at.last - at.first, s->c, area, area * part / parts,
-                               area * (part + 1) / parts,
+        s->kernels->sum_pixels(at.last - at.first, s->c, area, kernels_part(area, part),
+                               kernels_part(area, part + 1),
                                plane_at(s->u, at.first, area * s->c, s->kernels->linear_bytes),
                                (float *)s->y + (at.image * parts + part) * image +
                                    (at.first - at.image * s->planes) * s->c);
@@ -268,15 +259,21 @@ static void scale_add_relu_item(void *context, size_t i)
     }
 }
 
-/* b->squeezed[images][C] = mean over the pixels of in[images][C][h][w]. */
-static void average_pool(const struct kernels *kernels, const struct network_buffers *b,
-                         size_t images, struct extent extent, size_t channels, const void *in)
+/* b->sums[images][parts][C] = the sums of each part's pixels of in[images][C][h][w]. */
+static void sum_parts(const struct kernels *kernels, const struct network_buffers *b, size_t images,
+                      struct extent extent, size_t channels, const void *in)
 {
     struct sweep sweep = sweep_over(kernels, b, extent, channels);
-    size_t parts = parts_of(pixels(extent)), padded = kernels_padded(kernels, channels);
     sweep.u = in;
     sweep.y = b->sums;
     pool_for(b->team, images * sweep.shares, sum_item, &sweep);
+}
+
+/* b->squeezed[images][C] = the mean of the pixels that b->sums are of. */
+static void average(const struct kernels *kernels, const struct network_buffers *b, size_t images,
+                    struct extent extent, size_t channels)
+{
+    size_t parts = kernels_parts(pixels(extent)), padded = kernels_padded(kernels, channels);
     for (size_t n = 0; n < images; n++) {
         const float *sums = b->sums + n * parts * padded;
         float *mean = b->squeezed + n * padded;
@@ -336,15 +333,36 @@ static void mark_conv(const struct kernels *kernels, const struct network_buffer
          (double)images * (double)(in_bytes + out_bytes) + (double)kernels->packed_bytes(conv));
 }
 
+static void observe(const struct kernels *kernels, const struct network_buffers *b,
+                    const struct conv *conv, size_t images, struct extent extent, const void *in)
+{
+    if (!b->observer)
+        return;
+    size_t channels = conv->planar_in ? conv->in : kernels_padded(kernels, conv->in);
+    b->observer->see(b->observer->context, conv, in, images * pixels(extent) * channels);
+}
+
 static void convolve(const struct kernels *kernels, const struct network_buffers *b,
                      const struct conv *conv, size_t images, struct extent extent, const void *in,
                      void *out)
 {
-    if (b->observer) {
-        size_t channels = conv->planar_in ? conv->in : kernels_padded(kernels, conv->in);
-        b->observer->see(b->observer->context, conv, in, images * pixels(extent) * channels);
-    }
+    observe(kernels, b, conv, images, extent, in);
     kernels->conv(conv, images, extent.height, extent.width, in, b->scratch, out, b->team);
+}
+
+/* The same, and the squeeze of its output, of the same extent, into b->squeezed. */
+static void convolve_and_squeeze(const struct kernels *kernels, const struct network_buffers *b,
+                                 const struct conv *conv, size_t images, struct extent extent,
+                                 const void *in, void *out)
+{
+    if (kernels->conv_squeeze) {
+        observe(kernels, b, conv, images, extent, in);
+        kernels->conv_squeeze(conv, images, extent.height, extent.width, in, out, b->sums, b->team);
+    } else {
+        convolve(kernels, b, conv, images, extent, in, out);
+        sum_parts(kernels, b, images, extent, conv->out, out);
+    }
+    average(kernels, b, images, extent, conv->out);
 }
 
 static const struct extent one = {1, 1};
@@ -356,15 +374,11 @@ static void connect(const struct kernels *kernels, const struct network_buffers 
     kernels_vectors(kernels)->conv(fc, images, 1, 1, in, NULL, out, b->team);
 }
 
-/* Squeeze and excitation of u[images][C][h][w] into b->excitation. */
+/* Excitation of b->squeezed into b->excitation. */
 static void excite(const struct kernels *kernels, const struct block *block,
-                   const struct network_buffers *b, size_t images, const void *u,
-                   struct extent extent)
+                   const struct network_buffers *b, size_t images)
 {
     size_t channels = block->conv3.out;
-    average_pool(kernels, b, images, extent, channels, u);
-    mark(b, block, "squeeze", 0,
-         (double)(images * elements(kernels, extent, channels) * kernels->linear_bytes));
     connect(kernels, b, &block->fc1, images, b->squeezed, b->reduced);
     connect(kernels, b, &block->fc2, images, b->reduced, b->excitation);
     sigmoid(b->excitation, images * kernels_padded(kernels, channels));
@@ -406,10 +420,11 @@ static struct extent branch(const struct kernels *kernels, const struct block *b
     mark_conv(kernels, b, block, "conv1", &block->conv1, images, e0);
     convolve(kernels, b, &block->conv2, images, e1, at.t1, at.t2);
     mark_conv(kernels, b, block, "conv2", &block->conv2, images, e1);
-    convolve(kernels, b, &block->conv3, images, e2, at.t2, at.t3);
+    (block->has_se ? convolve_and_squeeze : convolve)(kernels, b, &block->conv3, images, e2, at.t2,
+                                                      at.t3);
     mark_conv(kernels, b, block, "conv3", &block->conv3, images, e2);
     if (block->has_se)
-        excite(kernels, block, b, images, at.t3, e2);
+        excite(kernels, block, b, images);
     if (block->has_downsample) {
         convolve(kernels, b, &block->downsample, images, e0, active, at.y);
         mark_conv(kernels, b, block, "downsample", &block->downsample, images, e0);
@@ -478,7 +493,8 @@ static void run_head(const struct architecture *net, const struct kernels *kerne
                      const struct network_buffers *b, size_t images, struct extent extent,
                      const void *x)
 {
-    average_pool(kernels, b, images, extent, net->fc.in, x);
+    sum_parts(kernels, b, images, extent, net->fc.in, x);
+    average(kernels, b, images, extent, net->fc.in);
     connect(kernels, b, &net->fc, images, b->squeezed, b->logits);
     mark(b, NULL, "classifier", (double)images * conv_multiply_adds(&net->fc, one),
          (double)(images * elements(kernels, extent, net->fc.in) * kernels->linear_bytes +

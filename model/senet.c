@@ -26,7 +26,7 @@
  * would only cost memory. */
 #define IMAGES_AT_ONCE 4
 /* Of a forward pass: 7 a block, and 3. */
-#define MAX_OPERATIONS (7 * MAX_BLOCKS + 3)
+#define MAX_OPERATIONS (6 * MAX_BLOCKS + 3)
 #define PATH_BYTES     4096
 #define FILE_BYTES     (PATH_BYTES + 32) /* a path, and the name of a file in it */
 
