@@ -105,7 +105,7 @@ $(O)/model/kernels_avx512_bf16.o: CFLAGS_ISA = -mavx512bw -mavx512bf16 -mfma -ff
 $(O)/model/kernels_avx512f_bf16.o: CFLAGS_ISA = -mavx512bw -mfma -ffp-contract=fast
 $(O)/model/kernels_avx512_int8.o: CFLAGS_ISA = -mavx512bw -mavx512vnni -mavx512bf16 -mfma -ffp-contract=fast
 $(O)/model/kernels_avx512vnni_int8.o: CFLAGS_ISA = -mavx512bw -mavx512vnni -mfma -ffp-contract=fast
-$(O)/model/kernels_amx.o $(O)/model/kernels_amx_bf16.o $(O)/model/kernels_amx_int8.o: \
+$(O)/model/kernels_amx_bf16.o $(O)/model/kernels_amx_int8.o: \
     CFLAGS_ISA = -mamx-tile -mamx-int8 -mamx-bf16 -mavx512bw -mavx512bf16 -mfma -ffp-contract=fast
 $(O)/model/kernels_avxvnni_int8.o: CFLAGS_ISA = -mavx2 -mavxvnni -mfma -ffp-contract=fast
 $(O)/model/kernels_avx2.o $(O)/model/kernels_avx2_bf16.o $(O)/model/kernels_avx2_int8.o: \

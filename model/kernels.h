@@ -59,7 +59,8 @@ struct kernels {
     bool (*supported)(void); /* by this CPU */
     /* Bytes of a channel of active and of linear activations. */
     size_t active_bytes, linear_bytes;
-    /* The fp32 backend of the same layout, for fully connected layers on vectors; NULL: itself. */
+    /* Fully connected layers, on fp32 vectors of the same layout, by weights of a precision of
+     * their own: only packed_bytes, pack and conv are there. NULL: the backend itself. */
     const struct kernels *vectors;
     /* Bytes of packed weights and bias; a multiple of 4. */
     size_t (*packed_bytes)(const struct conv *conv);
@@ -141,7 +142,7 @@ extern const struct kernels kernels_avx512, kernels_avx512_bf16, kernels_avx512_
 extern const struct kernels kernels_avx512f_bf16;
 extern const struct kernels kernels_avx2, kernels_avx2_bf16, kernels_avx2_int8;
 extern const struct kernels kernels_avx512vnni_int8, kernels_avxvnni_int8;
-extern const struct kernels kernels_amx, kernels_amx_bf16, kernels_amx_int8;
+extern const struct kernels kernels_amx_bf16, kernels_amx_int8;
 #endif
 #if defined(__aarch64__)
 extern const struct kernels kernels_neon, kernels_neon_bf16, kernels_neon_int8;

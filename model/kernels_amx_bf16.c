@@ -2,7 +2,6 @@
 #if defined(__x86_64__)
 #include "kernels_amx.h"
 #define SIMD_SYMBOL                     kernels_amx_bf16
-#define SIMD_VECTORS                    kernels_amx
 #define TILE_1                          32
 #define TILE_2                          0
 #define TILE_4                          0

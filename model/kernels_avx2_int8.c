@@ -4,7 +4,6 @@
 #include "kernels_avx2.h"
 #define SIMD_NAME      "avx2"
 #define SIMD_SYMBOL    kernels_avx2_int8
-#define SIMD_VECTORS   kernels_avx2
 #define SIMD_SUPPORTED (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
 #define SIMD_FLOATS    8
 #define TILE_1         6

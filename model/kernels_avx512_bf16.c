@@ -3,7 +3,7 @@
 #include "kernels_avx512.h"
 #define SIMD_NAME      "avx512"
 #define SIMD_SYMBOL    kernels_avx512_bf16
-#define SIMD_VECTORS   kernels_avx512
+#define SIMD_FP32      kernels_avx512
 #define SIMD_SUPPORTED (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512bf16"))
 #define SIMD_FLOATS    16
 #define TILE_1         14

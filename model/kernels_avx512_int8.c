@@ -7,12 +7,11 @@
 #define SIMD_SUPPORTED                                                                             \
     (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni") &&                 \
      __builtin_cpu_supports("avx512bf16"))
-#define SIMD_VECTORS kernels_avx512
-#define SIMD_FLOATS  16
-#define TILE_1       14
-#define TILE_2       14
-#define TILE_4       7
-#define SIMD_ADD     "vpdpbusd"
+#define SIMD_FLOATS 16
+#define TILE_1      14
+#define TILE_2      14
+#define TILE_4      7
+#define SIMD_ADD    "vpdpbusd"
 #define SIMD_INT8_DOT(sum, value, w)                                                               \
     ((ivec)_mm512_dpbusd_epi32((__m512i)(sum), _mm512_set1_epi32(value), (__m512i)(w)))
 #include "kernels_simd_int8.h"

@@ -4,7 +4,6 @@
 #include "kernels_avx512.h"
 #define SIMD_NAME      "avx512vnni"
 #define SIMD_SYMBOL    kernels_avx512vnni_int8
-#define SIMD_VECTORS   kernels_avx512
 #define SIMD_SUPPORTED (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni"))
 #define SIMD_FLOATS    16
 #define TILE_1         14

@@ -3,7 +3,6 @@
 #include "kernels_avx2.h"
 #define SIMD_NAME      "avxvnni"
 #define SIMD_SYMBOL    kernels_avxvnni_int8
-#define SIMD_VECTORS   kernels_avx2
 #define SIMD_SUPPORTED (__builtin_cpu_supports("avx2") && cpu_has_avxvnni())
 #define SIMD_FLOATS    8
 #define TILE_1         6

@@ -2,7 +2,6 @@
 #if defined(__aarch64__)
 #define SIMD_NAME      "neon"
 #define SIMD_SYMBOL    kernels_neon_int8
-#define SIMD_VECTORS   kernels_neon
 #define SIMD_SUPPORTED true
 #define SIMD_FLOATS    4
 #define TILE_1         5

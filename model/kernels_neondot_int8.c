@@ -7,7 +7,6 @@
 #include <sys/auxv.h>
 #define SIMD_NAME      "neondot"
 #define SIMD_SYMBOL    kernels_neondot_int8
-#define SIMD_VECTORS   kernels_neon
 #define SIMD_SUPPORTED ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0)
 #define SIMD_FLOATS    4
 #define TILE_1         6

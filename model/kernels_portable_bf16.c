@@ -2,7 +2,7 @@
 #if !defined(__aarch64__)
 #define SIMD_NAME      "portable"
 #define SIMD_SYMBOL    kernels_portable_bf16
-#define SIMD_VECTORS   kernels_portable
+#define SIMD_FP32      kernels_portable
 #define SIMD_SUPPORTED true
 #define SIMD_FLOATS    4
 #define TILE_1         3

@@ -8,7 +8,6 @@
 #endif
 #define SIMD_NAME      "portable"
 #define SIMD_SYMBOL    kernels_portable_int8
-#define SIMD_VECTORS   kernels_portable
 #define SIMD_SUPPORTED true
 #define SIMD_FLOATS    4
 #define TILE_1         3

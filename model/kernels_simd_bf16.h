@@ -4,7 +4,7 @@
  * A word holds the neighbouring channels 2i (lower half) and 2i + 1. Where the CPU can multiply
  * pairs, SIMD_BF16_DOT(sum, word, weights) does; elsewhere each half is widened to fp32, which
  * gives the same products but no speed. Tile registers do it by SIMD_TILE_DOT, see
- * kernels_amx_tile.h. SIMD_VECTORS names the fp32 backend for the vectors.
+ * kernels_amx_tile.h. SIMD_FP32 names the fp32 backend whose tiles do Winograd's products.
  */
 #include "kernels_vector.h"
 
@@ -130,10 +130,14 @@ INLINE point_weight winograd_weight(double value)
     return (point_weight)value;
 }
 
+#define WINOGRAD_MULTIPLY PASTE(SIMD_FP32, _multiply)
+void WINOGRAD_MULTIPLY(const float *v, size_t in_blocks, size_t pixels, const void *weights,
+                       size_t blocks, const void *next, void *m);
+
 INLINE void winograd_multiply(const point *v, size_t in_blocks, size_t pixels, const word *weights,
                               size_t blocks, const word *next, sums *m)
 {
-    MULTIPLY(SIMD_VECTORS)(v, in_blocks, pixels, weights, blocks, next, m);
+    WINOGRAD_MULTIPLY(v, in_blocks, pixels, weights, blocks, next, m);
 }
 
 INLINE void winograd_end(sums sum, const float *bias, size_t head, bool relu, void *out,
@@ -151,6 +155,8 @@ INLINE void winograd_end(sums sum, const float *bias, size_t head, bool relu, vo
 #define active_store bf16_store
 #include "kernels_simd_pointwise.h"
 
+#include "kernels_dense.h"
+
 const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
                                     .precision = PRECISION_BF16,
                                     .native = IS_NATIVE,
@@ -158,7 +164,7 @@ const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
                                     .supported = supported,
                                     .active_bytes = sizeof(active),
                                     .linear_bytes = sizeof(linear),
-                                    .vectors = &SIMD_VECTORS,
+                                    .vectors = &dense_layers,
                                     .packed_bytes = form_packed_bytes,
                                     .pack = form_pack,
                                     .conv_scratch = form_scratch,

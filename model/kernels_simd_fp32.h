@@ -30,11 +30,7 @@ INLINE void weights_forget(weights_register *w)
 
 INLINE sums sums_add(sums sum, word value, weights_register w)
 {
-#ifdef SIMD_FP32_ADD
-    return SIMD_FP32_ADD(sum, value, w);
-#else
-    return sum + value * w;
-#endif
+    return fp32_add(sum, value, w);
 }
 
 /* Stores a register of a pixel's block at `out`, whose first channel is `first`. */
@@ -66,10 +62,13 @@ INLINE active photo_active(float value, float inverse)
 
 #include "kernels_simd.h"
 
-/* The same for the other precisions, which multiply by Winograd's method in fp32; see
- * kernels_vector.h. */
-void MULTIPLY(SIMD_SYMBOL)(const float *v, size_t in_blocks, size_t pixels, const void *weights,
-                           size_t blocks, const void *next, void *m)
+/* multiply_pixels for bf16, which multiplies by Winograd's method in fp32; see WINOGRAD_MULTIPLY.
+ */
+#define WINOGRAD_MULTIPLY PASTE(SIMD_SYMBOL, _multiply)
+void WINOGRAD_MULTIPLY(const float *v, size_t in_blocks, size_t pixels, const void *weights,
+                       size_t blocks, const void *next, void *m);
+void WINOGRAD_MULTIPLY(const float *v, size_t in_blocks, size_t pixels, const void *weights,
+                       size_t blocks, const void *next, void *m)
 {
     multiply_pixels(v, in_blocks, pixels, weights, blocks, next, m);
 }

@@ -15,8 +15,7 @@
  * values lie in 16 bits each, a word holds channels 2i and 2i+1, and SIMD_INT16_DOT multiplies them
  * by two weights, or plain vector code does. Tile registers do it all by SIMD_TILE_DOT, see
  * kernels_amx_tile.h. SIMD_BYTES(value), where the CPU can, makes bytes of a
- * vec of at least 0: rounded to nearest even, saturated. SIMD_VECTORS names the fp32 backend for
- * the vectors.
+ * vec of at least 0: rounded to nearest even, saturated.
  */
 #include "kernels_vector.h"
 #include <math.h>
@@ -218,6 +217,8 @@ INLINE void winograd_end(sums sum, const float *bias, size_t head, bool relu, vo
 #define linear_store bf16_store
 #include "kernels_simd_pointwise.h"
 
+#include "kernels_dense.h"
+
 const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
                                     .precision = PRECISION_INT8,
                                     .native = GROUP == 4,
@@ -225,7 +226,7 @@ const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
                                     .supported = supported,
                                     .active_bytes = sizeof(active),
                                     .linear_bytes = sizeof(linear),
-                                    .vectors = &SIMD_VECTORS,
+                                    .vectors = &dense_layers,
                                     .packed_bytes = form_packed_bytes,
                                     .pack = form_pack,
                                     .conv_scratch = form_scratch,

@@ -27,18 +27,8 @@ typedef uint32_t uvec __attribute__((vector_size(SIMD_FLOATS * sizeof(uint32_t))
 #define ILOAD(from) (*(const ivec *)(const void *)(from))
 #define INLINE      static inline __attribute__((always_inline))
 
-/* kernels_<name>_multiply, of an fp32 backend: multiply_pixels (kernels_simd_tile.h) for those of
- * other precisions with the same registers, which name it SIMD_VECTORS. */
-#define PASTE(a, b)      PASTE_(a, b)
-#define PASTE_(a, b)     a##b
-#define MULTIPLY(symbol) PASTE(symbol, _multiply)
-#ifdef SIMD_VECTORS
-void MULTIPLY(SIMD_VECTORS)(const float *v, size_t in_blocks, size_t pixels, const void *weights,
-                            size_t blocks, const void *next, void *m);
-#else
-void MULTIPLY(SIMD_SYMBOL)(const float *v, size_t in_blocks, size_t pixels, const void *weights,
-                           size_t blocks, const void *next, void *m);
-#endif
+#define PASTE(a, b)  PASTE_(a, b)
+#define PASTE_(a, b) a##b
 
 static bool supported(void)
 {
@@ -68,6 +58,16 @@ static size_t blocks_of(size_t channels)
 #else
 #define FORGET(vector) __asm__ volatile("" : "+m"(vector))
 #endif
+
+/* A vec's products with a float, added to another. */
+INLINE vec fp32_add(vec sum, float value, vec w)
+{
+#ifdef SIMD_FP32_ADD
+    return SIMD_FP32_ADD(sum, value, w);
+#else
+    return sum + value * w;
+#endif
+}
 
 INLINE vec positive(vec value)
 {

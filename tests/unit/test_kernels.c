@@ -29,7 +29,8 @@ static const size_t shapes[][8] = {
     {261, 7, 3, 1, 1, 1, 5, 3},    {16, 256, 3, 1, 1, 1, 24, 24},  {16, 200, 3, 2, 1, 1, 41, 39},
     {256, 256, 3, 1, 1, 1, 8, 8},  {140, 130, 3, 1, 1, 1, 7, 13},  {16, 250, 3, 1, 1, 1, 1, 5},
     {64, 64, 3, 1, 1, 2, 5, 6},    {24, 48, 3, 1, 1, 3, 4, 5},     {96, 32, 1, 1, 0, 4, 3, 5},
-    {40, 64, 3, 2, 1, 4, 6, 5},    {256, 128, 3, 1, 1, 2, 4, 4},
+    {40, 64, 3, 2, 1, 4, 6, 5},    {256, 128, 3, 1, 1, 2, 4, 4},   {16, 100, 1, 1, 0, 1, 25, 33},
+    {8, 100, 1, 1, 0, 1, 25, 33},  {40, 130, 1, 1, 0, 1, 14, 14},  {40, 130, 1, 1, 0, 1, 20, 20},
 };
 
 /* Values in [-1, 1) from a fixed linear congruential sequence. */
@@ -167,7 +168,9 @@ static float *run(const struct kernels *kernels, const struct problem *p, struct
     size_t out_bytes =
         kernels_padded(kernels, conv.out) * out_area * element_bytes(kernels, conv.relu);
     unsigned char *in = dirty(p->batch * in_bytes), *out = dirty(p->batch * out_bytes);
-    void *scratch = dirty(kernels->conv_scratch(&conv, p->batch, p->height, p->width, team));
+    void *scratch = NULL;
+    if (kernels->conv_scratch) /* which fully connected layers have no use for */
+        scratch = dirty(kernels->conv_scratch(&conv, p->batch, p->height, p->width, team));
     float *result = malloc(p->batch * out_floats(p) * sizeof *result);
     for (size_t n = 0; n < p->batch && !conv.planar_in; n++)
         to_blocks(kernels, true, conv.in_scale, p->input + n * image, conv.in, area,
@@ -226,6 +229,38 @@ static float tolerance_of(const struct problem *p, enum precision precision, flo
 
 enum { CORES = 3 };
 
+static bool is_squeezed(const struct kernels *kernels, const struct conv *conv)
+{
+    return kernels->conv_squeeze && conv->kernel == 1 && conv->stride == 1 && !conv->relu;
+}
+
+/* A convolution and its squeeze in one: what conv and sum_pixels give, to the last bit. */
+static void compare_squeeze(const struct kernels *kernels, const struct problem *p,
+                            struct team *team)
+{
+    const struct conv *conv = &p->conv;
+    size_t area = p->height * p->width, parts = kernels_parts(area), c = kernels_block(kernels, 1);
+    size_t channels = kernels_padded(kernels, conv->out), bytes = channels * kernels->linear_bytes;
+    size_t in_bytes = kernels_padded(kernels, conv->in) * area * kernels->active_bytes;
+    unsigned char *in = dirty(in_bytes), *out = dirty(area * bytes),
+                  *expected = dirty(area * bytes);
+    float *sums = dirty(parts * channels * sizeof *sums), *part = dirty(channels * sizeof *part);
+    to_blocks(kernels, true, conv->in_scale, p->input, conv->in, area, in);
+    kernels->conv(conv, 1, p->height, p->width, in, NULL, expected, team);
+    kernels->conv_squeeze(conv, 1, p->height, p->width, in, out, sums, team);
+    assert_memory_equal(out, expected, area * bytes);
+    for (size_t i = 0; i < parts; i++) {
+        kernels->sum_pixels(channels / c, c, area, kernels_part(area, i), kernels_part(area, i + 1),
+                            expected, part);
+        assert_memory_equal(sums + i * channels, part, channels * sizeof *part);
+    }
+    free(part);
+    free(sums);
+    free(expected);
+    free(out);
+    free(in);
+}
+
 /* The results of a problem, to the last bit, whatever share of the cores is left by others. */
 static void compare_rooms(const struct kernels *kernels, const struct problem *p,
                           const float *expected, struct team *const teams[CORES])
@@ -236,6 +271,8 @@ static void compare_rooms(const struct kernels *kernels, const struct problem *p
         while (pool_room(teams[0]) < CORES - others) /* those that led before have just ended */
             usleep(100);
         float *found = run(kernels, p, teams[0]);
+        if (is_squeezed(kernels, &p->conv))
+            compare_squeeze(kernels, p, teams[0]);
         for (size_t i = 0; i <= others; i++)
             pool_end(teams[i]);
         assert_memory_equal(found, expected, p->batch * out_floats(p) * sizeof *found);
@@ -331,6 +368,54 @@ static void test_backends(void **state)
     for (size_t b = 0; kernels_at(b); b++)
         on_tiles += strcmp(kernels_at(b)->name, "amx") == 0 && kernels_at(b)->supported();
     assert_int_equal(on_tiles, tiles ? 2 : 0); /* bf16 and int8 */
+    for (size_t i = 0; i < CORES; i++)
+        pool_team_free(teams[i]);
+    pool_free(pool);
+}
+
+/* Fully connected layers of the reduced precisions: bf16 weights, all else fp32. */
+static void compare_dense(size_t in, size_t out, bool relu, struct team *const teams[CORES])
+{
+    struct problem p = {
+        .conv = {.in = in, .out = out, .kernel = 1, .stride = 1, .groups = 1, .relu = relu},
+        .height = 1,
+        .width = 1,
+        .batch = 3};
+    float *source = filled(in * out, 1), *bias = filled(out, 2), *input = filled(p.batch * in, 3);
+    p.source = source;
+    p.bias = bias;
+    p.input = input;
+    for (size_t i = 0; i < in * out; i++)
+        source[i] = bf16_value(bf16_bits(source[i]));
+    void *weights = packed(&kernels_ref, &p);
+    p.conv.packed = weights;
+    float *expected = run(&kernels_ref, &p, NULL);
+    for (size_t b = 0; kernels_at(b); b++)
+        if (kernels_at(b)->vectors && kernels_at(b)->supported())
+            compare(kernels_at(b)->vectors, p, expected, teams);
+    free(expected);
+    free(weights);
+    free(input);
+    free(bias);
+    free(source);
+}
+
+static void test_dense(void **state)
+{
+    (void)state;
+    struct pool *pool = NULL;
+    struct team *teams[CORES];
+    amx_emulate();
+    assert_int_equal(pool_new(CORES, &pool, NULL), ERROR_NONE);
+    for (size_t i = 0; i < CORES; i++)
+        assert_int_equal(pool_team_new(pool, &teams[i], NULL), ERROR_NONE);
+    compare_dense(256, 16, true, teams);
+    compare_dense(16, 256, false, teams);
+    compare_dense(2048, 128, true, teams);
+    compare_dense(128, 2048, false, teams);
+    compare_dense(512, 1000, false, teams);
+    compare_dense(7, 11, true, teams);
+    compare_dense(1, 1, false, teams);
     for (size_t i = 0; i < CORES; i++)
         pool_team_free(teams[i]);
     pool_free(pool);
@@ -530,8 +615,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reference), cmocka_unit_test(test_backends),
-        cmocka_unit_test(test_pointwise), cmocka_unit_test(test_find),
-        cmocka_unit_test(test_pay),
+        cmocka_unit_test(test_dense),     cmocka_unit_test(test_pointwise),
+        cmocka_unit_test(test_find),      cmocka_unit_test(test_pay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
