@@ -109,6 +109,20 @@ INLINE void add_window(const struct tile *t, const size_t R, const size_t J, con
         }
 }
 
+/* Stores R pixels x J blocks. How far pixels are apart is known here, so addresses cost nothing. */
+INLINE void tile_end(const struct tile *t, const size_t R, const size_t J, const bool relu,
+                     sums sum[14][4])
+{
+    const size_t pixel = LANES * (relu ? sizeof(active) : sizeof(linear));
+#pragma GCC unroll 14
+    for (size_t p = 0; p < R; p++)
+#pragma GCC unroll 4
+        for (size_t j = 0; j < J * REGISTERS; j++)
+            sums_end(sum[p][j], t->bias + AT(j, LANES), t->head, relu,
+                     t->out + p * pixel + j / REGISTERS * t->out_block,
+                     j % REGISTERS * SIMD_FLOATS);
+}
+
 /* R pixels x J blocks. */
 INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, const enum input input)
 {
@@ -133,13 +147,10 @@ INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, cons
                 t->kept[KEPT(t, p, j)] = sum[p][j];
         return;
     }
-#pragma GCC unroll 14
-    for (size_t p = 0; p < R; p++)
-#pragma GCC unroll 4
-        for (size_t j = 0; j < J * REGISTERS; j++)
-            sums_end(sum[p][j], t->bias + AT(j, LANES), t->head, t->relu,
-                     t->out + p * t->out_pixel + j / REGISTERS * t->out_block,
-                     j % REGISTERS * SIMD_FLOATS);
+    if (t->relu)
+        tile_end(t, R, J, true, sum);
+    else
+        tile_end(t, R, J, false, sum);
 }
 
 /* As many sums as a large tile has, independent of each other, on one word and one vector of
