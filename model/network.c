@@ -1,23 +1,15 @@
 /* network.c - see network.h. Nearly all arithmetic goes through the backend's table. */
 #include "network.h"
 #include "sigmoid.h"
+#include "sweep.h"
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
-struct extent {
-    size_t height, width;
-};
-
 static struct extent after(const struct conv *conv, struct extent in)
 {
     return (struct extent){conv_out(conv, in.height), conv_out(conv, in.width)};
-}
-
-static size_t pixels(struct extent extent)
-{
-    return extent.height * extent.width;
 }
 
 /* Size after the 3x3 max-pool of stride 2. Rounded up, the last window must still begin inside
@@ -166,107 +158,14 @@ void network_layout(const struct architecture *net, const struct kernels *kernel
 
 /* ---- the network ------------------------------------------------------------------------- */
 
-/* An operation on the planes (see kernels.h) of a batch's activations. An item is one of an image's
- * shares, which are of its pixels, as convolutions mostly share out their output, or of its planes,
- * where there are few pixels. A share a core: what takes so little time is not worth a share that
- * moves between cores, as a line that two have read is slow to be written again. */
-struct sweep {
-    const struct kernels *kernels;
-    size_t planes, c; /* planes: of an image */
-    size_t shares;    /* of an image */
-    bool by_pixels;
-    struct extent in, out;
-    size_t pad;
-    const void *u, *shortcut;
-    const float *gate;
-    void *y, *active; /* active: NULL where it is not apart */
-    float scale;      /* of active */
-};
-
-/* Planes first..last-1, counted over all images, and of each the pixels begin..end-1. */
-struct share {
-    size_t image, index; /* its number in the image */
-    size_t first, last, begin, end;
-};
-
-/* The address of plane `first` of activations, of so many elements a plane. */
-static void *plane_at(const void *activations, size_t first, size_t plane, size_t bytes)
-{
-    return activations ? (unsigned char *)(uintptr_t)activations + first * plane * bytes : NULL;
-}
-
-static struct sweep sweep_over(const struct kernels *kernels, const struct network_buffers *b,
-                               struct extent in, size_t channels)
-{
-    struct sweep sweep = {.kernels = kernels, .c = kernels_block(kernels, channels), .in = in};
-    size_t cores = pool_room(b->team);
-    sweep.planes = kernels_padded(kernels, channels) / sweep.c;
-    sweep.by_pixels = kernels_parts(pixels(in)) >= cores;
-    sweep.shares = sweep.by_pixels || cores < sweep.planes ? cores : sweep.planes;
-    return sweep;
-}
-
-static struct share share_of(const struct sweep *s, size_t item)
-{
-    struct share share = {.image = item / s->shares, .index = item % s->shares};
-    size_t area = pixels(s->in), first = share.image * s->planes, next = share.index + 1;
-    share.first = first + (s->by_pixels ? 0 : s->planes * share.index / s->shares);
-    share.last = first + (s->by_pixels ? s->planes : s->planes * next / s->shares);
-    share.begin = s->by_pixels ? area * share.index / s->shares : 0;
-    share.end = s->by_pixels ? area * next / s->shares : area;
-    return share;
-}
-
-static void max_pool_item(void *context, size_t i)
-{
-    const struct sweep *s = context;
-    struct share at = share_of(s, i);
-    size_t bytes = s->kernels->active_bytes;
-    s->kernels->max_pool(at.last - at.first, s->c, s->in.height, s->in.width, s->pad, s->out.height,
-                         s->out.width, plane_at(s->u, at.first, pixels(s->in) * s->c, bytes),
-                         plane_at(s->y, at.first, pixels(s->out) * s->c, bytes));
-}
-
-/* Into y[images][parts][C]. */
-static void sum_item(void *context, size_t i)
-{
-    const struct sweep *s = context;
-    struct share at = share_of(s, i);
-    size_t area = pixels(s->in), parts = kernels_parts(area), image = s->planes * s->c;
-    size_t part = s->by_pixels ? parts * at.index / s->shares : 0;
-    size_t last = s->by_pixels ? parts * (at.index + 1) / s->shares : parts;
-    for (; part < last; part++)
-        s->kernels->sum_pixels(at.last - at.first, s->c, area, kernels_part(area, part),
-                               kernels_part(area, part + 1),
-                               plane_at(s->u, at.first, area * s->c, s->kernels->linear_bytes),
-                               (float *)s->y + (at.image * parts + part) * image +
-                                   (at.first - at.image * s->planes) * s->c);
-}
-
-static void scale_add_relu_item(void *context, size_t i)
-{
-    const struct sweep *s = context;
-    const struct kernels *kernels = s->kernels;
-    struct share share = share_of(s, i);
-    for (size_t plane = share.first; plane < share.last; plane++) {
-        size_t at = plane * pixels(s->in) + share.begin;
-        kernels->scale_add_relu(1, s->c, share.end - share.begin,
-                                plane_at(s->u, at, s->c, kernels->linear_bytes),
-                                s->gate ? s->gate + plane * s->c : NULL,
-                                plane_at(s->shortcut, at, s->c, kernels->linear_bytes),
-                                plane_at(s->y, at, s->c, kernels->linear_bytes),
-                                plane_at(s->active, at, s->c, kernels->active_bytes), s->scale);
-    }
-}
-
 /* b->sums[images][parts][C] = the sums of each part's pixels of in[images][C][h][w]. */
 static void sum_parts(const struct kernels *kernels, const struct network_buffers *b, size_t images,
                       struct extent extent, size_t channels, const void *in)
 {
-    struct sweep sweep = sweep_over(kernels, b, extent, channels);
+    struct sweep sweep = sweep_over(kernels, b->team, extent, channels);
     sweep.u = in;
     sweep.y = b->sums;
-    pool_for(b->team, images * sweep.shares, sum_item, &sweep);
+    sweep_sum(&sweep, b->team, images);
 }
 
 /* b->squeezed[images][C] = the mean of the pixels that b->sums are of. */
@@ -444,15 +343,15 @@ static void join(const struct kernels *kernels, const struct block *block,
 {
     size_t image = elements(kernels, extent, block->conv3.out);
     size_t gates = kernels_padded(kernels, block->conv3.out);
-    struct sweep sweep = sweep_over(kernels, b, extent, block->conv3.out);
-    sweep.u = plane_at(at->t3, from, image, kernels->linear_bytes);
+    struct sweep sweep = sweep_over(kernels, b->team, extent, block->conv3.out);
+    sweep.u = sweep_plane(at->t3, from, image, kernels->linear_bytes);
     sweep.gate = block->has_se ? b->excitation + to * gates : NULL;
-    sweep.shortcut = plane_at(at->x, from, image, kernels->linear_bytes);
-    sweep.y = plane_at(at->x, to, image, kernels->linear_bytes);
+    sweep.shortcut = sweep_plane(at->x, from, image, kernels->linear_bytes);
+    sweep.y = sweep_plane(at->x, to, image, kernels->linear_bytes);
     if (block->next_scale > 0)
-        sweep.active = plane_at(b->active, to, image, kernels->active_bytes);
+        sweep.active = sweep_plane(b->active, to, image, kernels->active_bytes);
     sweep.scale = block->next_scale;
-    pool_for(b->team, images * sweep.shares, scale_add_relu_item, &sweep);
+    sweep_scale_add_relu(&sweep, b->team, images);
     size_t written = 3 * kernels->linear_bytes + (sweep.active ? kernels->active_bytes : 0);
     mark(b, block, "scale_add", 0, (double)(images * image * written));
 }
@@ -466,14 +365,12 @@ static struct extent run_stem(const struct architecture *net, const struct kerne
     struct block_buffers at = lay_out_block(b, stem_parts(net, kernels, b->images, in), false);
     convolve(kernels, b, &net->stem, images, in, input, at.t3);
     mark_conv(kernels, b, NULL, "stem", &net->stem, images, in);
-    struct sweep sweep = sweep_over(kernels, b, stem, net->stem.out);
-    sweep.by_pixels = false;
-    sweep.shares = sweep.planes;
+    struct sweep sweep = sweep_over(kernels, b->team, stem, net->stem.out);
     sweep.out = after_pool(net, stem);
     sweep.pad = net->pool_pad;
     sweep.u = at.t3;
     sweep.y = b->active ? b->active : at.x;
-    pool_for(b->team, images * sweep.shares, max_pool_item, &sweep);
+    sweep_max_pool(&sweep, b->team, images);
     size_t moved =
         elements(kernels, stem, net->stem.out) + elements(kernels, sweep.out, net->stem.out);
     mark(b, NULL, "max_pool", 0, (double)(images * moved * kernels->active_bytes));
