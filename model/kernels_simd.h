@@ -424,8 +424,8 @@ static void fill(active *out, size_t count, active value)
         out[i] = value;
 }
 
-#define PHOTO_PIECE 64
-#define PHOTO_AHEAD 2
+#define PHOTO_PIECE 64 /* pixels */
+#define PHOTO_AHEAD 2  /* rows between what is read and what is fetched for later */
 
 /* A row of a photo an item, or of its border. Channels are converted before they are put side by
  * side, so that vectors can do it. */

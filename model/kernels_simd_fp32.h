@@ -62,8 +62,7 @@ INLINE active photo_active(float value, float inverse)
 
 #include "kernels_simd.h"
 
-/* multiply_pixels for bf16, which multiplies by Winograd's method in fp32; see WINOGRAD_MULTIPLY.
- */
+/* multiply_pixels for bf16, which multiplies by Winograd's method in fp32. */
 #define WINOGRAD_MULTIPLY PASTE(SIMD_SYMBOL, _multiply)
 void WINOGRAD_MULTIPLY(const float *v, size_t in_blocks, size_t pixels, const void *weights,
                        size_t blocks, const void *next, void *m);

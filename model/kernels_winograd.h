@@ -243,9 +243,8 @@ static size_t winograd_scratch(const struct conv *conv, size_t batch, size_t hei
 {
     size_t patches = batch * patches_along(conv, conv_out(conv, height)) *
                      patches_along(conv, conv_out(conv, width));
-    size_t bytes = 0;
-    for (size_t cores = 1; cores <= pool_cores(team);
-         cores++) { /* that have room for it at a time */
+    size_t bytes = 0, most = pool_cores(team);
+    for (size_t cores = 1; cores <= most; cores++) { /* as many may have room for it at a time */
         size_t lanes = lanes_of(patches, cores);
         bytes = max_size(bytes, lanes * lane_bytes(conv, patches, lanes));
     }
