@@ -1,11 +1,11 @@
 /* network.c - see network.h. Nearly all arithmetic goes through the backend's table. */
 #include "network.h"
+#include "monotonic.h"
 #include "sigmoid.h"
 #include "sweep.h"
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 static struct extent after(const struct conv *conv, struct extent in)
 {
@@ -192,13 +192,6 @@ static double conv_multiply_adds(const struct conv *conv, struct extent in)
            (double)(conv->kernel * conv->kernel * (conv->in / conv->groups));
 }
 
-static int64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 /* Notes, where asked, that an operation has ended: of a block, or NULL for the rest. */
 static void mark(const struct network_buffers *b, const struct block *block, const char *part,
                  double multiply_adds, double bytes)
@@ -207,7 +200,7 @@ static void mark(const struct network_buffers *b, const struct block *block, con
     if (!profile || profile->count == profile->most)
         return;
     struct network_operation *operation = &profile->operations[profile->count++];
-    int64_t now = now_ns();
+    int64_t now = monotonic_ns();
     operation->ns = now - profile->last_ns;
     operation->multiply_adds = multiply_adds;
     operation->bytes = bytes;
@@ -404,7 +397,7 @@ void network_forward(const struct architecture *net, const struct kernels *kerne
 {
     assert(images >= 1 && images <= b->images);
     if (b->profile)
-        b->profile->last_ns = now_ns();
+        b->profile->last_ns = monotonic_ns();
     struct extent extent = run_stem(net, kernels, b, images, input);
     struct block_buffers at = {0};
     bool high = false;

@@ -10,6 +10,7 @@
  * sleep otherwise.
  */
 #include "pool.h"
+#include "monotonic.h"
 #include <assert.h>
 #include <pthread.h>
 #include <sched.h>
@@ -17,7 +18,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define MAX_CORES   1024
 #define SPINS       2000    /* rounds without work before a spinning thread gives up its core */
@@ -83,18 +83,11 @@ static uint64_t ticket_first(uint64_t ticket)
     return ticket & FIELD_MASK;
 }
 
-static int64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 /* On a busy server the team that ended leads again in a moment: a helper woken now would hold its
  * core. */
 static bool was_just_freed(struct pool *pool)
 {
-    return now_ns() - atomic_load(&pool->freed_ns) < PATIENCE_NS;
+    return monotonic_ns() - atomic_load(&pool->freed_ns) < PATIENCE_NS;
 }
 
 /* Wakes the helpers that sleep, if one of them may help. */
@@ -306,7 +299,7 @@ void pool_end(struct team *team)
     atomic_store_explicit(&team->leading, false, memory_order_relaxed);
     atomic_fetch_sub(&team->pool->calling, 1);
     if (atomic_fetch_sub(&team->pool->active, 1) > 1)
-        atomic_store(&team->pool->freed_ns, now_ns());
+        atomic_store(&team->pool->freed_ns, monotonic_ns());
     /* A core has become free for the others. Their loops wake helpers after a moment, but one that
      * runs whole images has none in that time. */
     if (atomic_load(&team->pool->long_loops) > 0)

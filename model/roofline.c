@@ -1,11 +1,11 @@
 /* roofline.c - see roofline.h. Each figure is the best of some rounds: whatever disturbs a round
  * only makes it slower. */
 #include "roofline.h"
+#include "monotonic.h"
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define ROUNDS       10
 #define PEAK_LOOPS   100000              /* an item's: a millisecond or so */
@@ -14,9 +14,7 @@
 
 static double seconds_now(void)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+    return (double)monotonic_ns() / 1e9;
 }
 
 /* The best rate of some rounds of `count` items, of which each is worth `value`. */

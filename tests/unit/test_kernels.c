@@ -352,15 +352,29 @@ static size_t compare_all(enum precision precision, const size_t shape[8], bool 
     return compared;
 }
 
+/* CORES teams of a pool of as many cores, which is returned. */
+static struct pool *new_teams(struct team *teams[CORES])
+{
+    struct pool *pool = NULL;
+    assert_int_equal(pool_new(CORES, &pool, NULL), ERROR_NONE);
+    for (size_t i = 0; i < CORES; i++)
+        assert_int_equal(pool_team_new(pool, &teams[i], NULL), ERROR_NONE);
+    return pool;
+}
+
+static void free_teams(struct pool *pool, struct team *teams[CORES])
+{
+    for (size_t i = 0; i < CORES; i++)
+        pool_team_free(teams[i]);
+    pool_free(pool);
+}
+
 static void test_backends(void **state)
 {
     (void)state;
     bool tiles = amx_emulate();
-    struct pool *pool = NULL;
     struct team *teams[CORES];
-    assert_int_equal(pool_new(CORES, &pool, NULL), ERROR_NONE);
-    for (size_t i = 0; i < CORES; i++)
-        assert_int_equal(pool_team_new(pool, &teams[i], NULL), ERROR_NONE);
+    struct pool *pool = new_teams(teams);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (enum precision p = PRECISION_FP32; p <= PRECISION_INT8; p++)
             assert_true(compare_all(p, shapes[i], i % 2, shapes[i][2] == 7, teams) > 0);
@@ -368,9 +382,7 @@ static void test_backends(void **state)
     for (size_t b = 0; kernels_at(b); b++)
         on_tiles += strcmp(kernels_at(b)->name, "amx") == 0 && kernels_at(b)->supported();
     assert_int_equal(on_tiles, tiles ? 2 : 0); /* bf16 and int8 */
-    for (size_t i = 0; i < CORES; i++)
-        pool_team_free(teams[i]);
-    pool_free(pool);
+    free_teams(pool, teams);
 }
 
 /* Fully connected layers of the reduced precisions: bf16 weights, all else fp32. */
@@ -403,12 +415,9 @@ static void compare_dense(size_t in, size_t out, bool relu, struct team *const t
 static void test_dense(void **state)
 {
     (void)state;
-    struct pool *pool = NULL;
     struct team *teams[CORES];
+    struct pool *pool = new_teams(teams);
     amx_emulate();
-    assert_int_equal(pool_new(CORES, &pool, NULL), ERROR_NONE);
-    for (size_t i = 0; i < CORES; i++)
-        assert_int_equal(pool_team_new(pool, &teams[i], NULL), ERROR_NONE);
     compare_dense(256, 16, true, teams);
     compare_dense(16, 256, false, teams);
     compare_dense(2048, 128, true, teams);
@@ -416,9 +425,7 @@ static void test_dense(void **state)
     compare_dense(512, 1000, false, teams);
     compare_dense(7, 11, true, teams);
     compare_dense(1, 1, false, teams);
-    for (size_t i = 0; i < CORES; i++)
-        pool_team_free(teams[i]);
-    pool_free(pool);
+    free_teams(pool, teams);
 }
 
 enum { H = 5, W = 7, PLANES = 2, MOST_C = 64, FLOATS = PLANES * H * W * MOST_C };
