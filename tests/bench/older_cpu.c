@@ -7,8 +7,9 @@
  * So all engines can be timed as on such a CPU, whatever variables they have to hold them back or
  * have not. Linux lets a process forbid itself the CPUID instruction (arch_prctl(2),
  * ARCH_SET_CPUID), where the CPU can fault on it; the handler of that fault executes it and takes
- * bits off the answer. What was chosen before this library's constructor ran, like the C library's
- * own memcpy, stays. Threads inherit the ban, programs that are executed do not.
+ * bits off the answer. Elsewhere libraries can be loaded whose CPUIDs are UD2 (older_cpu.py), which
+ * sets OLDER_CPU_LIBRARIES. What was chosen before this library's constructor ran, like the C
+ * library's own memcpy, stays. Threads inherit the ban, programs that are executed do not.
  *
  * Source of the bits: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2A,
  * CPUID.
@@ -56,10 +57,10 @@ static void answer(uint32_t leaf, uint32_t subleaf, uint32_t r[4])
 
 static void on_fault(int signal_number, siginfo_t *info, void *context)
 {
-    static const uint8_t cpuid[] = {0x0f, 0xa2};
+    static const uint8_t cpuid[] = {0x0f, 0xa2}, ud2[] = {0x0f, 0x0b};
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
     (void)info;
-    if (memcmp((const void *)registers[REG_RIP], cpuid, sizeof cpuid) != 0) {
+    if (memcmp((const void *)registers[REG_RIP], signal_number == SIGILL ? ud2 : cpuid, 2) != 0) {
         signal(signal_number, SIG_DFL); /* another fault: it comes again, and ends the process */
         return;
     }
@@ -79,11 +80,13 @@ __attribute__((constructor(101))) static void begin(void)
     const char *cpu = getenv("OLDER_CPU");
     keeps_avxvnni = cpu && strcmp(cpu, "avxvnni") == 0;
     struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
-    sigaction(SIGSEGV, &action, NULL);
-    if (!cpu || (!keeps_avxvnni && strcmp(cpu, "avx2") != 0) || !allow_cpuid(false)) {
+    bool patched = getenv("OLDER_CPU_LIBRARIES") != NULL;
+    sigaction(patched ? SIGILL : SIGSEGV, &action, NULL);
+    if (!cpu || (!keeps_avxvnni && strcmp(cpu, "avx2") != 0) || (!patched && !allow_cpuid(false))) {
         fprintf(stderr,
                 "older_cpu: OLDER_CPU is to be avx2 or avxvnni, and this CPU has to be able to "
-                "fault on CPUID (cpuid_fault in /proc/cpuinfo)\n");
+                "fault on CPUID (cpuid_fault in /proc/cpuinfo), or the libraries are to be "
+                "patched (older_cpu.py)\n");
         exit(1);
     }
 }

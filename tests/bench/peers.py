@@ -16,7 +16,7 @@ on CPUs, in fp32. --precision int8 compares with ONNX Runtime's static quantisat
 output channel), which OpenVINO runs too, and with OpenVINO's own (NNCF, where it is installed); all
 are calibrated on the same few pictures, since speed does not depend on them. --se times each engine
 on the same network without its squeeze-and-excitation too. --cpu avx2 or avxvnni has all engines see a
-CPU without AVX-512 (older_cpu.c).
+CPU without AVX-512 (older_cpu.py).
 """
 import argparse
 import ctypes
@@ -31,6 +31,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import older_cpu
 import timm
 import torch
 from PIL import Image
@@ -80,8 +81,12 @@ class SenetInfo(ctypes.Structure):
                 ("precision", ctypes.c_char_p), ("kernels", ctypes.c_char_p)]
 
 
+def libsenet(args):
+    return Path(args.senetd).resolve().with_name("libsenet.so.0")
+
+
 def senetd(args, weights, batch, shape):
-    library = ctypes.CDLL(str(Path(args.senetd).resolve().with_name("libsenet.so.0")))
+    library = ctypes.CDLL(str(older_cpu.library(libsenet(args))))
     options = SenetOptions(None, args.kernels.encode() if args.kernels else None,
                            ["fp32", "bf16", "int8"].index(args.precision), args.threads)
     model, context = ctypes.c_void_p(), ctypes.c_void_p()
@@ -302,15 +307,6 @@ def cpu_name():
     return platform.machine()
 
 
-def start_on(cpu, folder):
-    """Starts this program anew as on that older CPU."""
-    library = folder / "older_cpu.so"
-    subprocess.run([os.environ.get("CC", "cc"), "-O2", "-shared", "-fPIC", "-o", library,
-                    Path(__file__).parent / "older_cpu.c"], check=True)
-    os.environ.update(OLDER_CPU=cpu, LD_PRELOAD=str(library))
-    os.execv(sys.executable, [sys.executable, *sys.argv])
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--senetd", default="build/senetd")
@@ -325,7 +321,8 @@ def main():
     parser.add_argument("--seconds", type=float, default=2)
     args = parser.parse_args()
     if args.cpu and os.environ.get("OLDER_CPU") != args.cpu:
-        start_on(args.cpu, Path(args.senetd).resolve().parent)
+        older_cpu.start(args.cpu, ["onnxruntime", "openvino"], libsenet(args),
+                        Path(args.senetd).resolve().with_name("older_cpu"))
     cpus = sorted(os.sched_getaffinity(0))[: args.threads]
     os.sched_setaffinity(0, cpus)
     model, config = load_model(args.weights)
