@@ -16,7 +16,8 @@
  *   word, weight    a word of input; a packed weight, GROUP of which make a word too
  *   active, linear  a channel of either kind of activations (see kernels.h)
  *   sums            a register of sums, one an output channel
- *   sums_begin, sums_add, sums_end    what a tile starts from, takes in, and stores
+ *   sums_begin, sums_add, sums_end    what a register of sums starts from, takes in, and stores
+ *   block_end                         stores a pixel's block, all registers of it at once
  *   weights_register, weights_load    a vector of packed words, ready for sums_add
  *   weights_forget                    see FORGET in kernels_vector.h
  *   HEAD_FLOATS, pack_head, pack_weight   what lies before the weights, and the weights
@@ -37,6 +38,7 @@
  * are zeros.
  */
 #include "kernels_tile.h"
+#include <unistd.h>
 #ifdef SIMD_TILE_DOT
 #include "kernels_amx_tile.h"
 #else
@@ -212,11 +214,18 @@ struct job {
     float *squeezed; /* NULL, or [images][kernels_parts][blocks][16] of what is written */
 };
 
-/* Bytes of weights that stay in a first-level cache beside the input that passes by. Wide registers
- * take so long for a word of weights that those may come from the second level each time, which
- * costs less than to keep sums. */
 #ifndef NEAR_BYTES
-#define NEAR_BYTES ((size_t)(SIMD_FLOATS < 16 ? 16 : 1024) << 10)
+/* Bytes of weights that stay in the first-level cache beside the input that passes by; where its
+ * size is not known it is taken for 32 KiB. Wide registers take so long for a word of weights that
+ * those may come from the second level each time, which costs less than to keep sums. */
+static size_t near_bytes(void)
+{
+    const long passing = 16 << 10, cache = sysconf(_SC_LEVEL1_DCACHE_SIZE);
+    if (SIMD_FLOATS >= 16)
+        return (size_t)1 << 20;
+    return (size_t)(cache > 2 * passing ? cache - passing : passing);
+}
+#define NEAR_BYTES near_bytes()
 #endif
 /* Bytes of input that stay in a second-level cache beside weights and output. */
 #define CHUNK_BYTES ((size_t)192 << 10)
@@ -240,8 +249,8 @@ static size_t widest(const struct conv *conv, size_t columns)
 /* Input blocks whose weights for `width` output blocks stay near; at least one. */
 static size_t near_blocks(const struct conv *conv, size_t width)
 {
-    size_t bytes = block_words(conv) * sizeof(word) * width;
-    return bytes < NEAR_BYTES ? NEAR_BYTES / bytes : 1;
+    size_t bytes = block_words(conv) * sizeof(word) * width, near = NEAR_BYTES;
+    return bytes < near ? near / bytes : 1;
 }
 
 /* `width` output blocks from block b on, over `region`, `step` input blocks at a time: all of them,

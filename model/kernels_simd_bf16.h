@@ -77,6 +77,18 @@ INLINE void sums_end(sums sum, const float *bias, size_t head, bool relu, void *
     bf16_store((bf16 *)out + first, relu ? positive(sum) : sum);
 }
 
+/* Stores a pixel's block. */
+INLINE void block_end(const sums sum[REGISTERS], const float *bias, size_t head, bool relu,
+                      void *out)
+{
+    vec block[REGISTERS];
+    (void)bias, (void)head;
+    for (size_t r = 0; r < REGISTERS; r++)
+        block[r] = relu ? positive(sum[r]) : sum[r];
+    block_swap(block);
+    bf16_store_block(out, block);
+}
+
 static void pack_head(const struct conv *conv, const float *source, const float *bias, float *head)
 {
     (void)source;
@@ -109,7 +121,7 @@ INLINE active photo_active(float value, float inverse)
 #define WINOGRAD_4X4     128
 #define WINOGRAD_3X3     0
 #define WINOGRAD_2X2     (IS_NATIVE ? 0 : 512)
-#define WINOGRAD_STRIDED (IS_NATIVE ? 0 : 256)
+#define WINOGRAD_STRIDED (IS_NATIVE ? 0 : SIMD_FLOATS < 16 ? 512 : 256)
 typedef float point;
 typedef vec patch_lanes;
 typedef float point_weight;
@@ -149,10 +161,11 @@ INLINE void winograd_end(sums sum, const float *bias, size_t head, bool relu, vo
 #include "kernels_winograd.h"
 #endif
 
-#define linear_load  bf16_load
-#define linear_store bf16_store
+#define linear_swap        block_swap
+#define linear_load_block  bf16_load_block
+#define linear_store_block bf16_store_block
 /* Active and linear are one, and nothing is stored twice. */
-#define active_store bf16_store
+#define active_store_block bf16_store_block
 #include "kernels_simd_pointwise.h"
 
 #include "kernels_dense.h"

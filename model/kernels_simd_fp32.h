@@ -40,6 +40,14 @@ INLINE void sums_end(sums sum, const float *bias, size_t head, bool relu, void *
     *(vec *)(void *)((float *)out + first) = relu ? positive(sum) : sum;
 }
 
+/* Stores a pixel's block. */
+INLINE void block_end(const sums sum[REGISTERS], const float *bias, size_t head, bool relu,
+                      void *out)
+{
+    for (size_t r = 0; r < REGISTERS; r++)
+        sums_end(sum[r], bias, head, relu, out, r * SIMD_FLOATS);
+}
+
 static void pack_head(const struct conv *conv, const float *source, const float *bias, float *head)
 {
     (void)source;
@@ -72,10 +80,11 @@ void WINOGRAD_MULTIPLY(const float *v, size_t in_blocks, size_t pixels, const vo
     multiply_pixels(v, in_blocks, pixels, weights, blocks, next, m);
 }
 
+/* The strided form for 512 channels has 7 MiB more weights, which wide registers would wait for. */
 #define WINOGRAD_4X4      128
 #define WINOGRAD_3X3      256
 #define WINOGRAD_2X2      512
-#define WINOGRAD_STRIDED  256
+#define WINOGRAD_STRIDED  (SIMD_FLOATS < 16 ? 512 : 256)
 #define winograd_multiply multiply_pixels
 #define winograd_source   pack_weight
 typedef float point;
@@ -100,18 +109,25 @@ INLINE void winograd_end(sums sum, const float *bias, size_t head, bool relu, vo
 
 #include "kernels_winograd.h"
 
-INLINE vec linear_load(const linear *from)
+INLINE void linear_swap(vec block[REGISTERS])
 {
-    return LOAD(from);
+    (void)block;
 }
 
-INLINE void linear_store(linear *to, vec value)
+INLINE void linear_load_block(const linear *from, vec block[REGISTERS])
 {
-    *(vec *)to = value;
+    for (size_t r = 0; r < REGISTERS; r++)
+        block[r] = LOAD(from + r * SIMD_FLOATS);
+}
+
+INLINE void linear_store_block(linear *to, const vec block[REGISTERS])
+{
+    for (size_t r = 0; r < REGISTERS; r++)
+        *(vec *)(to + r * SIMD_FLOATS) = block[r];
 }
 
 /* Active and linear are one, and nothing is stored twice. */
-#define active_store linear_store
+#define active_store_block linear_store_block
 #include "kernels_simd_pointwise.h"
 
 const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,

@@ -46,6 +46,7 @@ typedef active active_lanes
 /* As they are stored: words alias less than bytes, see bf16_vec. */
 typedef uint32_t stored_lanes
     __attribute__((vector_size(SIMD_FLOATS * sizeof(active)), aligned(1)));
+typedef uint32_t bytes_block __attribute__((vector_size(LANES), aligned(1)));
 typedef ivec sums;
 
 INLINE sums sums_begin(const float *bias, size_t head)
@@ -95,7 +96,11 @@ INLINE ivec rounded(vec value)
     ivec above = value > most;
     value = (vec)(((ivec)value & ~above) | ((ivec)most & above));
 #endif
+#ifdef SIMD_ROUND
+    return SIMD_ROUND(value);
+#else
     return (ivec)(value + 0x1p23F) & 255;
+#endif
 }
 
 /* Stores values of at least 0, in units of the activations. */
@@ -111,6 +116,19 @@ INLINE void active_store(active *to, vec value)
 #endif
 }
 
+/* The same of a block in swapped registers. */
+INLINE void active_store_block(active *to, const vec block[REGISTERS])
+{
+#if GROUP == 2 && defined(SIMD_PACK_WORDS)
+    *(bf16_block *)to = (bf16_block)SIMD_PACK_WORDS(rounded(block[0]), rounded(block[1]));
+#elif defined(SIMD_PACK_BYTES)
+    *(bytes_block *)(void *)to = (bytes_block)SIMD_PACK_BYTES(rounded(block[0]), rounded(block[1]));
+#else
+    for (size_t r = 0; r < REGISTERS; r++)
+        active_store(to + r * SIMD_FLOATS, block[r]);
+#endif
+}
+
 /* Stores a register of a pixel's block at `out`, whose first channel is `first`. */
 INLINE void sums_end(sums sum, const float *bias, size_t head, bool relu, void *out, size_t first)
 {
@@ -120,6 +138,24 @@ INLINE void sums_end(sums sum, const float *bias, size_t head, bool relu, void *
         active_store((active *)out + first, positive(value));
     else
         bf16_store((bf16 *)out + first, value);
+}
+
+/* Stores a pixel's block. */
+INLINE void block_end(const sums sum[REGISTERS], const float *bias, size_t head, bool relu,
+                      void *out)
+{
+    const float *scale = bias - (HEAD_FLOATS - 1) * head;
+    vec block[REGISTERS];
+    for (size_t r = 0; r < REGISTERS; r++) {
+        vec value = __builtin_convertvector(sum[r], vec) * LOAD(scale + r * SIMD_FLOATS) +
+                    LOAD(bias + r * SIMD_FLOATS);
+        block[r] = relu ? positive(value) : value;
+    }
+    block_swap(block);
+    if (relu)
+        active_store_block(out, block);
+    else
+        bf16_store_block(out, block);
 }
 
 /* The scale by which an output's weights become int8. */
@@ -213,8 +249,9 @@ INLINE void winograd_end(sums sum, const float *bias, size_t head, bool relu, vo
 #include "kernels_winograd.h"
 #endif
 
-#define linear_load  bf16_load
-#define linear_store bf16_store
+#define linear_swap        block_swap
+#define linear_load_block  bf16_load_block
+#define linear_store_block bf16_store_block
 #include "kernels_simd_pointwise.h"
 
 #include "kernels_dense.h"

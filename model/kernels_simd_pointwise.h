@@ -1,9 +1,10 @@
 /* kernels_simd_pointwise.h - the operations between convolutions (see kernels.h) for the SIMD
  * backends, a register's worth of channels at a time; included by a precision's header, which
  * defines
- *   linear_load, linear_store   linear channels as fp32
- *   active_store                active ones, from fp32 of at least 0 in their units
- *   active_lanes                as many of them as a register holds fp32
+ *   linear_load_block, linear_store_block   a block's linear channels as fp32, in registers whose
+ *                        order is that of linear_swap (see block_swap)
+ *   active_store_block   active ones, from such registers, of at least 0 in their units
+ *   active_lanes         as many active ones as a register holds fp32
  *
  * Loads and stores are written out because the compiler may not reorder plain loops where elements
  * are bytes: those may alias everything.
@@ -53,6 +54,15 @@ static void max_pool(size_t planes, size_t c, size_t height, size_t width, size_
             }
 }
 
+INLINE void add_block(const linear *in, vec sum[REGISTERS])
+{
+    vec block[REGISTERS];
+    linear_load_block(in, block);
+#pragma GCC unroll 4
+    for (size_t r = 0; r < REGISTERS; r++)
+        sum[r] += block[r];
+}
+
 /* Sums run over 64 pixels before they are added up, which keeps the rounding error of large
  * images small; so many at a time that additions overlap. */
 static void sum_pixels(size_t planes, size_t c, size_t area, size_t begin, size_t end,
@@ -64,21 +74,19 @@ static void sum_pixels(size_t planes, size_t c, size_t area, size_t begin, size_
     for (size_t i = 0; i < planes; i++, in += area * LANES, out += LANES) {
         vec total[REGISTERS] = {0};
         for (size_t p0 = begin; p0 < end; p0 += RUN) {
-            vec sum[CHAINS][REGISTERS] = {0};
+            vec sum[CHAINS][REGISTERS] = {0}, rest[REGISTERS] = {0};
             size_t p = p0, stop = min_size(p0 + RUN, end);
             for (; p + CHAINS <= stop; p += CHAINS)
 #pragma GCC unroll 4
                 for (size_t k = 0; k < CHAINS; k++)
+                    add_block(in + (p + k) * LANES, sum[k]);
+            for (; p < stop; p++)
+                add_block(in + p * LANES, rest);
 #pragma GCC unroll 4
-                    for (size_t r = 0; r < REGISTERS; r++)
-                        sum[k][r] += linear_load(in + (p + k) * LANES + r * SIMD_FLOATS);
-            for (size_t r = 0; r < REGISTERS; r++) {
-                vec rest = {0};
-                for (size_t q = p; q < stop; q++)
-                    rest += linear_load(in + q * LANES + r * SIMD_FLOATS);
-                total[r] += (sum[0][r] + sum[1][r]) + (sum[2][r] + sum[3][r]) + rest;
-            }
+            for (size_t r = 0; r < REGISTERS; r++)
+                total[r] += (sum[0][r] + sum[1][r]) + (sum[2][r] + sum[3][r]) + rest[r];
         }
+        linear_swap(total);
         for (size_t r = 0; r < REGISTERS; r++)
             *(vec *)(out + r * SIMD_FLOATS) = total[r];
     }
@@ -94,14 +102,20 @@ INLINE void scale_add_relu_plane(size_t area, const linear *u, const float *gate
         if (gate)
             gates[r] = LOAD(gate + r * SIMD_FLOATS);
     }
-    for (size_t at = 0; at < area * LANES; at += LANES)
-        for (size_t r = 0; r < REGISTERS; r++) {
-            size_t i = at + r * SIMD_FLOATS;
-            vec value = positive(linear_load(u + i) * gates[r] + linear_load(shortcut + i));
-            linear_store(y + i, value);
-            if (next)
-                active_store(next + i, value * inverse);
-        }
+    linear_swap(gates);
+    for (size_t at = 0; at < area * LANES; at += LANES) {
+        vec block[REGISTERS], add[REGISTERS];
+        linear_load_block(u + at, block);
+        linear_load_block(shortcut + at, add);
+        for (size_t r = 0; r < REGISTERS; r++)
+            block[r] = positive(block[r] * gates[r] + add[r]);
+        linear_store_block(y + at, block);
+        if (!next)
+            continue;
+        for (size_t r = 0; r < REGISTERS; r++)
+            block[r] *= inverse;
+        active_store_block(next + at, block);
+    }
 }
 
 static void scale_add_relu(size_t planes, size_t c, size_t area, const void *u, const float *gate,

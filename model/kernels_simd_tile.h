@@ -117,10 +117,9 @@ INLINE void tile_end(const struct tile *t, const size_t R, const size_t J, const
 #pragma GCC unroll 14
     for (size_t p = 0; p < R; p++)
 #pragma GCC unroll 4
-        for (size_t j = 0; j < J * REGISTERS; j++)
-            sums_end(sum[p][j], t->bias + AT(j, LANES), t->head, relu,
-                     t->out + p * pixel + j / REGISTERS * t->out_block,
-                     j % REGISTERS * SIMD_FLOATS);
+        for (size_t j = 0; j < J; j++)
+            block_end(sum[p] + j * REGISTERS, t->bias + j * LANES, t->head, relu,
+                      t->out + p * pixel + j * t->out_block);
 }
 
 /* R pixels x J blocks. */

@@ -7,6 +7,12 @@
  *   SIMD_BF16_LOAD(from)             a vec from bf16
  *   SIMD_BF16(value)                 a vec rounded to bf16_vec
  *   SIMD_NARROW(lanes)               a uvec of values of 16 bits as those
+ *   SIMD_ROUND(value)                an ivec, rounded to nearest even
+ * and, where a block of channels is two registers whose CPU packs and unpacks both at once,
+ *   SIMD_LOWER(a, b), SIMD_UPPER(a, b)  the lower halves of two vec, and the upper ones
+ *   SIMD_UNPACK_BF16(from, lo | hi)  one of two vec that hold a block, swapped (see block_swap)
+ *   SIMD_PACK_WORDS(a, b)            such a pair's values of 16 bits
+ *   SIMD_PACK_BYTES(a, b)            such a pair's integers, saturated to 0..255, as bytes
  */
 #include "kernels.h"
 #include <stdint.h>
@@ -84,6 +90,7 @@ INLINE vec positive(vec value)
 typedef uint16_t bf16;
 /* Not may_alias, or whoever stores it would have to read everything else from memory again. */
 typedef bf16 bf16_vec __attribute__((vector_size(SIMD_FLOATS * sizeof(bf16)), aligned(2)));
+typedef bf16 bf16_block __attribute__((vector_size(LANES * sizeof(bf16)), aligned(2)));
 
 INLINE bf16 bf16_from_float(float value)
 {
@@ -119,6 +126,34 @@ INLINE uvec bf16_round(vec value)
     return bits + 0x7fff + (bits >> 16 & 1);
 }
 
+/* ---- a block of channels of a pixel, in REGISTERS registers --------------------------------- */
+
+/* What unpacks 16 bits, and packs to them, takes the halves of registers apart: so the first of two
+ * registers has channels 0 to 3 and 8 to 11. Between that and channels in order; back by the same.
+ */
+INLINE void block_swap(vec block[REGISTERS])
+{
+#ifdef SIMD_LOWER
+    vec lower = SIMD_LOWER(block[0], block[1]), upper = SIMD_UPPER(block[0], block[1]);
+    block[0] = lower;
+    block[1] = upper;
+#else
+    (void)block;
+#endif
+}
+
+/* Swapped. */
+INLINE void bf16_load_block(const bf16 *from, vec block[REGISTERS])
+{
+#ifdef SIMD_UNPACK_BF16
+    block[0] = SIMD_UNPACK_BF16(from, lo);
+    block[1] = SIMD_UNPACK_BF16(from, hi);
+#else
+    for (size_t r = 0; r < REGISTERS; r++)
+        block[r] = bf16_load(from + r * SIMD_FLOATS);
+#endif
+}
+
 /* Stores a register's values as bf16. */
 INLINE void bf16_store(void *out, vec value)
 {
@@ -126,5 +161,17 @@ INLINE void bf16_store(void *out, vec value)
     *(bf16_vec *)out = SIMD_BF16(value);
 #else
     *(bf16_vec *)out = narrow(bf16_round(value) >> 16);
+#endif
+}
+
+/* Of swapped registers. */
+INLINE void bf16_store_block(bf16 *out, const vec block[REGISTERS])
+{
+#ifdef SIMD_PACK_WORDS
+    *(bf16_block *)out =
+        (bf16_block)SIMD_PACK_WORDS(bf16_round(block[0]) >> 16, bf16_round(block[1]) >> 16);
+#else
+    for (size_t r = 0; r < REGISTERS; r++)
+        bf16_store(out + r * SIMD_FLOATS, block[r]);
 #endif
 }
