@@ -33,16 +33,14 @@
  *   winograd_multiply see multiply_pixels in kernels_simd_tile.h
  *   winograd_end      like sums_end, of the sums that the transform back gives
  *
- * Patches, counted over all images, are taken in chunks, so that what lies between the three steps
- * stays in the cache:
- *   v         [points][in blocks][patches][16]: transformed input
- *   m         [groups][points][out blocks of a group][patches][16]: products
+ * Cores may have caches of their own, so as little as possible passes between them: each takes a
+ * lane, some patches and some output blocks, from input to output. Where there are patches enough a
+ * lane is some of them, with all output; elsewhere, where the weights are most of what is read,
+ * some output blocks, for which each core transforms all patches anew: that is less than to read
+ * them from another, and needs no waiting. Patches are counted over all images, and a lane takes
+ * its own in chunks, so that what lies between the three steps stays in the cache: v [points][in
+ * blocks][patches][16]: transformed input m         [points][out blocks][patches][16]: products
  *   weights   [weight points][out blocks][in blocks][words][16], after the head
- *
- * Cores may have caches of their own, so as little as possible passes between them. Where there are
- * patches enough each core takes a lane, a run of patches from input to output, with a v and an m
- * of its own. Elsewhere, where the weights are most of what is read, they share v, and each
- * multiplies and transforms back groups of output blocks.
  */
 
 enum form { FORM_DIRECT, FORM_4X4, FORM_3X3, FORM_2X2, FORM_STRIDED };
@@ -182,6 +180,11 @@ struct extent {
     size_t height, width;
 };
 
+/* How the work is cut: into so many parts of the patches, and each into so many of the output. */
+struct lanes {
+    size_t of_patches, of_blocks;
+};
+
 struct winograd {
     const struct conv *conv;
     enum form form;
@@ -190,26 +193,26 @@ struct winograd {
     struct extent in_size, out_size;
     size_t across, down; /* patches that cover an image */
     size_t patches;      /* of all images */
-    size_t most;         /* of a chunk */
-    size_t lanes;
-    size_t first, count; /* patches of the present chunk */
     size_t in_blocks, out_blocks;
-    size_t group; /* output blocks */
-    unsigned char *scratch;
+    struct lanes lanes;
+    unsigned char *scratch; /* of all lanes */
+    /* Of a lane: */
+    size_t first_block, blocks; /* of output */
+    size_t first, count;        /* patches of the present chunk */
     point *v;
     sums *m;
 };
 
-/* Bytes of v and of m for so many patches. */
+/* Bytes of v and of m for so many patches; m's for so many output blocks. */
 static size_t v_bytes(const struct conv *conv, size_t patches)
 {
     size_t bytes = form_points(form_of(conv)) * blocks_of(conv->in) * patches * LANES;
     return divide_up(bytes * sizeof(point), sizeof(sums)) * sizeof(sums);
 }
 
-static size_t m_bytes(const struct conv *conv, size_t patches)
+static size_t m_bytes(const struct conv *conv, size_t patches, size_t blocks)
 {
-    return form_points(form_of(conv)) * blocks_of(conv->out) * patches * REGISTERS * sizeof(sums);
+    return form_points(form_of(conv)) * blocks * patches * REGISTERS * sizeof(sums);
 }
 
 /* Patches that cover so many output pixels. */
@@ -222,20 +225,26 @@ static size_t patches_along(const struct conv *conv, size_t side)
 static size_t chunk_patches(const struct conv *conv)
 {
     size_t bytes = max_size(WINOGRAD_CHUNK_BYTES, winograd_packed_bytes(conv) / 2);
-    size_t patches = bytes / (v_bytes(conv, TILE_1) + m_bytes(conv, TILE_1)) * TILE_1;
-    return max_size(patches, TILE_1);
+    size_t tile = v_bytes(conv, TILE_1) + m_bytes(conv, TILE_1, blocks_of(conv->out));
+    return max_size(bytes / tile * TILE_1, TILE_1);
 }
 
-/* Of so many patches. */
-static size_t lanes_of(size_t patches, size_t cores)
+/* A lane for each core, of which no patch has too few. */
+static struct lanes lanes_of(const struct conv *conv, size_t patches, size_t cores)
 {
-    return cores > 1 && patches >= cores * LANE_PATCHES ? cores : 1;
+    struct lanes lanes = {.of_patches = min_size(cores, max_size(patches / LANE_PATCHES, 1))};
+    while (cores % lanes.of_patches != 0)
+        lanes.of_patches--;
+    lanes.of_blocks = min_size(cores / lanes.of_patches, blocks_of(conv->out));
+    return lanes;
 }
 
-static size_t lane_bytes(const struct conv *conv, size_t patches, size_t lanes)
+/* Of v and m of one lane, where so many patches are cut into such ones. */
+static size_t lane_bytes(const struct conv *conv, size_t patches, struct lanes lanes)
 {
-    size_t chunk = min_size(chunk_patches(conv), divide_up(patches, lanes));
-    return v_bytes(conv, chunk) + m_bytes(conv, chunk);
+    size_t chunk = min_size(chunk_patches(conv), divide_up(patches, lanes.of_patches));
+    return v_bytes(conv, chunk) +
+           m_bytes(conv, chunk, divide_up(blocks_of(conv->out), lanes.of_blocks));
 }
 
 static size_t winograd_scratch(const struct conv *conv, size_t batch, size_t height, size_t width,
@@ -245,8 +254,9 @@ static size_t winograd_scratch(const struct conv *conv, size_t batch, size_t hei
                      patches_along(conv, conv_out(conv, width));
     size_t bytes = 0, most = pool_cores(team);
     for (size_t cores = 1; cores <= most; cores++) { /* as many may have room for it at a time */
-        size_t lanes = lanes_of(patches, cores);
-        bytes = max_size(bytes, lanes * lane_bytes(conv, patches, lanes));
+        struct lanes lanes = lanes_of(conv, patches, cores);
+        bytes =
+            max_size(bytes, lanes.of_patches * lanes.of_blocks * lane_bytes(conv, patches, lanes));
     }
     return bytes;
 }
@@ -379,15 +389,14 @@ static void copy_patch(const struct winograd *w, const active *in, size_t y, siz
         }
 }
 
-/* An input block of the chunk's patches begin..end-1. */
-INLINE void transform_patches(const enum form form, const struct winograd *w, size_t block,
-                              size_t begin, size_t end)
+/* The patches of the chunk. */
+INLINE void transform_patches(const enum form form, const struct winograd *w, size_t block)
 {
     const size_t patch = form_patch(form), step = form_step(form) * w->conv->stride;
     size_t apart = w->in_blocks * w->count * LANES;
     struct extent size = w->in_size;
-    struct place at = place_of(w, w->first + begin);
-    for (size_t i = begin; i < end; i++, step_on(w, &at)) {
+    struct place at = place_of(w, w->first);
+    for (size_t i = 0; i < w->count; i++, step_on(w, &at)) {
         const active *in =
             w->in + (at.image * w->in_blocks + block) * size.height * size.width * LANES;
         point *v = w->v + (block * w->count + i) * LANES;
@@ -403,22 +412,6 @@ INLINE void transform_patches(const enum form form, const struct winograd *w, si
         for (size_t r = 0; r < LANES; r += PATCH_LANES)
             transform_patch(form, from + r, pitch, v + r, apart);
     }
-}
-
-/* Item: an input block of as many patches as an image has in a row. */
-static void transform_item(void *context, size_t item)
-{
-    const struct winograd *w = context;
-    size_t block = item % w->in_blocks, begin = item / w->in_blocks * w->across;
-    size_t end = min_size(begin + w->across, w->count);
-    if (WINOGRAD_4X4 && w->form == FORM_4X4)
-        transform_patches(FORM_4X4, w, block, begin, end);
-    else if (WINOGRAD_3X3 && w->form == FORM_3X3)
-        transform_patches(FORM_3X3, w, block, begin, end);
-    else if (WINOGRAD_2X2 && w->form == FORM_2X2)
-        transform_patches(FORM_2X2, w, block, begin, end);
-    else if (WINOGRAD_STRIDED)
-        transform_patches(FORM_STRIDED, w, block, begin, end);
 }
 
 /* One register's worth of channels of one patch, from channel `first` of a block on, back to
@@ -455,12 +448,13 @@ INLINE void restore_patch(const enum form form, const struct winograd *w, const 
     }
 }
 
-/* An output block of all patches of the chunk; m's points are `apart` registers apart. */
-INLINE void restore_patches(const enum form form, const struct winograd *w, size_t block,
-                            const sums *m, size_t apart)
+/* The patches of the chunk, of one of the lane's output blocks. */
+INLINE void restore_patches(const enum form form, const struct winograd *w, size_t index)
 {
     const size_t step = form_step(form);
-    size_t pixel = out_bytes(w->conv);
+    size_t pixel = out_bytes(w->conv), block = w->first_block + index;
+    size_t area = w->count * REGISTERS;
+    const sums *m = w->m + index * area;
     struct extent size = w->out_size;
     struct place at = place_of(w, w->first);
     for (size_t i = 0; i < w->count; i++, step_on(w, &at)) {
@@ -468,7 +462,7 @@ INLINE void restore_patches(const enum form form, const struct winograd *w, size
         struct extent within = {min_size(step, size.height - y), min_size(step, size.width - x)};
         size_t row = (at.image * w->out_blocks + block) * size.height + y;
         for (size_t r = 0; r < REGISTERS; r++)
-            restore_patch(form, w, m + i * REGISTERS + r, apart,
+            restore_patch(form, w, m + i * REGISTERS + r, w->blocks * area,
                           packed_bias(w->conv) + block * LANES + r * SIMD_FLOATS, within,
                           r * SIMD_FLOATS, w->out + (row * size.width + x) * pixel);
     }
@@ -482,55 +476,59 @@ static const word *weights_of(const struct winograd *w, size_t at, size_t block)
     return packed_weights(w->conv) + (index * w->out_blocks + block) * winograd_panel(w->conv);
 }
 
-/* Item: a group of output blocks, all of the chunk. */
-static void output_item(void *context, size_t item)
+/* The products of the lane's output blocks. */
+static void multiply_patches(const struct winograd *w)
 {
-    const struct winograd *w = context;
-    size_t first = item * w->group, blocks = min_size(w->group, w->out_blocks - first);
     size_t points = form_points(w->form);
-    size_t area = w->count * REGISTERS, apart = blocks * area;
-    sums *m = w->m + first * points * area;
     for (size_t at = 0; at < points; at++)
         winograd_multiply(w->v + at * w->in_blocks * w->count * LANES, w->in_blocks, w->count,
-                          weights_of(w, at, first), blocks,
-                          at + 1 < points ? weights_of(w, at + 1, first) : NULL, m + at * apart);
-    for (size_t b = 0; b < blocks; b++)
-        if (WINOGRAD_4X4 && w->form == FORM_4X4)
-            restore_patches(FORM_4X4, w, first + b, m + b * area, apart);
-        else if (WINOGRAD_3X3 && w->form == FORM_3X3)
-            restore_patches(FORM_3X3, w, first + b, m + b * area, apart);
-        else if (WINOGRAD_2X2 && w->form == FORM_2X2)
-            restore_patches(FORM_2X2, w, first + b, m + b * area, apart);
-        else if (WINOGRAD_STRIDED)
-            restore_patches(FORM_STRIDED, w, first + b, m + b * area, apart);
+                          weights_of(w, at, w->first_block), w->blocks,
+                          at + 1 < points ? weights_of(w, at + 1, w->first_block) : NULL,
+                          w->m + at * w->blocks * w->count * REGISTERS);
 }
 
-/* Patches begin..end-1, in chunks of nearly equal size. */
-static void convolve_patches(struct winograd *w, size_t begin, size_t end, struct team *team)
+/* A chunk from input to output. */
+INLINE void convolve_chunk(const enum form form, const struct winograd *w)
 {
-    size_t chunk = divide_up(end - begin, divide_up(end - begin, w->most));
-    chunk = min_size(divide_up(chunk, TILE_1) * TILE_1, w->most);
-    w->v = (point *)(void *)w->scratch;
-    for (w->first = begin; w->first < end; w->first += w->count) {
-        w->count = min_size(chunk, end - w->first);
-        w->m = (sums *)(void *)(w->scratch + v_bytes(w->conv, w->count));
-        pool_for(team, w->in_blocks * divide_up(w->count, w->across), transform_item, w);
-        pool_for(team, divide_up(w->out_blocks, w->group), output_item, w);
-    }
+    for (size_t b = 0; b < w->in_blocks; b++)
+        transform_patches(form, w, b);
+    multiply_patches(w);
+    for (size_t b = 0; b < w->blocks; b++)
+        restore_patches(form, w, b);
 }
 
-/* Item: a lane. */
+/* Item: a lane, in chunks of nearly equal size. */
 static void lane_item(void *context, size_t lane)
 {
     struct winograd w = *(const struct winograd *)context;
-    w.scratch += lane * lane_bytes(w.conv, w.patches, w.lanes);
-    convolve_patches(&w, w.patches * lane / w.lanes, w.patches * (lane + 1) / w.lanes, NULL);
+    const struct conv *conv = w.conv;
+    size_t part = lane / w.lanes.of_blocks, group = lane % w.lanes.of_blocks;
+    size_t begin = w.patches * part / w.lanes.of_patches;
+    size_t end = w.patches * (part + 1) / w.lanes.of_patches;
+    size_t most = min_size(chunk_patches(conv), divide_up(w.patches, w.lanes.of_patches));
+    size_t chunk = divide_up(end - begin, divide_up(end - begin, most));
+    chunk = min_size(divide_up(chunk, TILE_1) * TILE_1, most);
+    w.first_block = w.out_blocks * group / w.lanes.of_blocks;
+    w.blocks = w.out_blocks * (group + 1) / w.lanes.of_blocks - w.first_block;
+    unsigned char *scratch = w.scratch + lane * lane_bytes(conv, w.patches, w.lanes);
+    w.v = (point *)(void *)scratch;
+    for (w.first = begin; w.first < end; w.first += w.count) {
+        w.count = min_size(chunk, end - w.first);
+        w.m = (sums *)(void *)(scratch + v_bytes(conv, w.count));
+        if (WINOGRAD_4X4 && w.form == FORM_4X4)
+            convolve_chunk(FORM_4X4, &w);
+        else if (WINOGRAD_3X3 && w.form == FORM_3X3)
+            convolve_chunk(FORM_3X3, &w);
+        else if (WINOGRAD_2X2 && w.form == FORM_2X2)
+            convolve_chunk(FORM_2X2, &w);
+        else if (WINOGRAD_STRIDED)
+            convolve_chunk(FORM_STRIDED, &w);
+    }
 }
 
 static void conv_winograd(const struct conv *conv, size_t batch, size_t height, size_t width,
                           const void *in, void *scratch, void *out, struct team *team)
 {
-    enum { GROUPS_A_CORE = 2 };
     struct winograd w = {.conv = conv,
                          .form = form_of(conv),
                          .in = in,
@@ -540,20 +538,11 @@ static void conv_winograd(const struct conv *conv, size_t batch, size_t height, 
                          .in_blocks = blocks_of(conv->in),
                          .out_blocks = blocks_of(conv->out),
                          .scratch = scratch};
-    size_t cores = pool_room(team);
     w.across = patches_along(conv, w.out_size.width);
     w.down = patches_along(conv, w.out_size.height);
     w.patches = batch * w.down * w.across;
-    w.lanes = lanes_of(w.patches, cores);
-    w.most = min_size(chunk_patches(conv), divide_up(w.patches, w.lanes));
-    w.group = w.out_blocks;
-    if (w.lanes > 1) {
-        pool_for(team, w.lanes, lane_item, &w);
-        return;
-    }
-    if (cores > 1)
-        w.group = divide_up(w.out_blocks, cores * GROUPS_A_CORE);
-    convolve_patches(&w, 0, w.patches, team);
+    w.lanes = lanes_of(conv, w.patches, pool_room(team));
+    pool_for(team, w.lanes.of_patches * w.lanes.of_blocks, lane_item, &w);
 }
 
 /* ---- which form a convolution takes ---------------------------------------------------------- */
