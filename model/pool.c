@@ -5,7 +5,8 @@
  * generation travels in the same word, a swap that succeeds proves that the loop read beside it is
  * still the current one. The leader takes items from the front and helpers from the back: loops
  * that follow each other have the same places of an image at the same end, so most of what an item
- * reads lies in the caches of the core that wrote it.
+ * reads lies in the caches of the core that wrote it. All run upwards, as an item fetches what the
+ * next one will read: see item_at.
  * Helpers spin while a team leads that they may help (the next loop is microseconds away) and
  * sleep otherwise.
  */
@@ -35,6 +36,7 @@ struct team {
     _Atomic(uint64_t) ticket; /* of the present loop; see above */
     _Atomic(void (*)(void *, size_t)) item;
     _Atomic(void *) context;
+    _Atomic(size_t) count;
     _Atomic(size_t) done; /* items finished */
     atomic_bool waits;    /* the leader sleeps until all are */
     atomic_bool is_long;  /* see pool_for_long */
@@ -107,11 +109,20 @@ static void wake_sleepers(struct pool *pool)
  * helper's core may be wanted for another team by the next. */
 static uint64_t take_of(const struct team *team, uint64_t left)
 {
-    enum { TAKES_A_CORE = 4 };
+    enum { TAKES_A_CORE = 2 };
     if (atomic_load(&team->is_long))
         return 1;
     uint64_t share = left / (TAKES_A_CORE * team->pool->cores);
     return share ? share : 1;
+}
+
+/* The item at a place between front and back. Beyond the leader's share the places are in reverse, so
+ * that a helper too, which comes from the back, goes from each item to the next. */
+static size_t item_at(const struct team *team, uint64_t place)
+{
+    size_t count = atomic_load_explicit(&team->count, memory_order_relaxed);
+    size_t share = (count + team->pool->cores - 1) / team->pool->cores;
+    return place < share ? place : share + count - 1 - place;
 }
 
 /* Runs some items of the team's loop, from the front or the back; false where none is left. */
@@ -132,7 +143,8 @@ static bool run_some(struct team *team, bool front)
     void (*item)(void *, size_t) = atomic_load_explicit(&team->item, memory_order_relaxed);
     void *context = atomic_load_explicit(&team->context, memory_order_relaxed);
     for (uint64_t i = 0; i < take; i++)
-        item(context, (size_t)(front ? ticket_first(ticket) + i : ticket_end(ticket) - 1 - i));
+        item(context,
+             item_at(team, front ? ticket_first(ticket) + i : ticket_end(ticket) - 1 - i));
     atomic_fetch_add(&team->done, take);
     return true;
 }
@@ -180,6 +192,7 @@ static void share_out(struct team *team, size_t count, void (*item)(void *contex
 {
     atomic_store_explicit(&team->item, item, memory_order_relaxed);
     atomic_store_explicit(&team->context, context, memory_order_relaxed);
+    atomic_store_explicit(&team->count, count, memory_order_relaxed);
     atomic_store_explicit(&team->done, 0, memory_order_relaxed);
     atomic_store_explicit(&team->ticket,
                           ++team->generation << 2 * FIELD_BITS | (uint64_t)count << FIELD_BITS,
