@@ -203,16 +203,23 @@ struct winograd {
     sums *m;
 };
 
+/* From a point of v or m to the next, in blocks of a patch, where it has so many: odd, or the
+ * points of a patch would fall into the same few sets of a cache. */
+static size_t point_pitch(size_t blocks, size_t patches)
+{
+    return blocks * patches | 1;
+}
+
 /* Bytes of v and of m for so many patches; m's for so many output blocks. */
 static size_t v_bytes(const struct conv *conv, size_t patches)
 {
-    size_t bytes = form_points(form_of(conv)) * blocks_of(conv->in) * patches * LANES;
-    return divide_up(bytes * sizeof(point), sizeof(sums)) * sizeof(sums);
+    size_t pitch = point_pitch(blocks_of(conv->in), patches) * LANES * sizeof(point);
+    return divide_up(form_points(form_of(conv)) * pitch, sizeof(sums)) * sizeof(sums);
 }
 
 static size_t m_bytes(const struct conv *conv, size_t patches, size_t blocks)
 {
-    return form_points(form_of(conv)) * blocks * patches * REGISTERS * sizeof(sums);
+    return form_points(form_of(conv)) * point_pitch(blocks, patches) * REGISTERS * sizeof(sums);
 }
 
 /* Patches that cover so many output pixels. */
@@ -393,7 +400,7 @@ static void copy_patch(const struct winograd *w, const active *in, size_t y, siz
 INLINE void transform_patches(const enum form form, const struct winograd *w, size_t block)
 {
     const size_t patch = form_patch(form), step = form_step(form) * w->conv->stride;
-    size_t apart = w->in_blocks * w->count * LANES;
+    size_t apart = point_pitch(w->in_blocks, w->count) * LANES;
     struct extent size = w->in_size;
     struct place at = place_of(w, w->first);
     for (size_t i = 0; i < w->count; i++, step_on(w, &at)) {
@@ -453,8 +460,8 @@ INLINE void restore_patches(const enum form form, const struct winograd *w, size
 {
     const size_t step = form_step(form);
     size_t pixel = out_bytes(w->conv), block = w->first_block + index;
-    size_t area = w->count * REGISTERS;
-    const sums *m = w->m + index * area;
+    size_t apart = point_pitch(w->blocks, w->count) * REGISTERS;
+    const sums *m = w->m + index * w->count * REGISTERS;
     struct extent size = w->out_size;
     struct place at = place_of(w, w->first);
     for (size_t i = 0; i < w->count; i++, step_on(w, &at)) {
@@ -462,7 +469,7 @@ INLINE void restore_patches(const enum form form, const struct winograd *w, size
         struct extent within = {min_size(step, size.height - y), min_size(step, size.width - x)};
         size_t row = (at.image * w->out_blocks + block) * size.height + y;
         for (size_t r = 0; r < REGISTERS; r++)
-            restore_patch(form, w, m + i * REGISTERS + r, w->blocks * area,
+            restore_patch(form, w, m + i * REGISTERS + r, apart,
                           packed_bias(w->conv) + block * LANES + r * SIMD_FLOATS, within,
                           r * SIMD_FLOATS, w->out + (row * size.width + x) * pixel);
     }
@@ -479,12 +486,13 @@ static const word *weights_of(const struct winograd *w, size_t at, size_t block)
 /* The products of the lane's output blocks. */
 static void multiply_patches(const struct winograd *w)
 {
-    size_t points = form_points(w->form);
+    size_t points = form_points(w->form), v_pitch = point_pitch(w->in_blocks, w->count) * LANES;
+    size_t m_pitch = point_pitch(w->blocks, w->count) * REGISTERS;
     for (size_t at = 0; at < points; at++)
-        winograd_multiply(w->v + at * w->in_blocks * w->count * LANES, w->in_blocks, w->count,
+        winograd_multiply(w->v + at * v_pitch, w->in_blocks, w->count,
                           weights_of(w, at, w->first_block), w->blocks,
                           at + 1 < points ? weights_of(w, at + 1, w->first_block) : NULL,
-                          w->m + at * w->blocks * w->count * REGISTERS);
+                          w->m + at * m_pitch);
 }
 
 /* A chunk from input to output. */

@@ -116,8 +116,8 @@ static uint64_t take_of(const struct team *team, uint64_t left)
     return share ? share : 1;
 }
 
-/* The item at a place between front and back. Beyond the leader's share the places are in reverse, so
- * that a helper too, which comes from the back, goes from each item to the next. */
+/* The item at a place between front and back. Beyond the leader's share the places are in reverse,
+ * so that a helper too, which comes from the back, goes from each item to the next. */
 static size_t item_at(const struct team *team, uint64_t place)
 {
     size_t count = atomic_load_explicit(&team->count, memory_order_relaxed);
@@ -143,8 +143,7 @@ static bool run_some(struct team *team, bool front)
     void (*item)(void *, size_t) = atomic_load_explicit(&team->item, memory_order_relaxed);
     void *context = atomic_load_explicit(&team->context, memory_order_relaxed);
     for (uint64_t i = 0; i < take; i++)
-        item(context,
-             item_at(team, front ? ticket_first(ticket) + i : ticket_end(ticket) - 1 - i));
+        item(context, item_at(team, front ? ticket_first(ticket) + i : ticket_end(ticket) - 1 - i));
     atomic_fetch_add(&team->done, take);
     return true;
 }
