@@ -1,5 +1,4 @@
-/* kernels_nhwc.h - what the NHWC backends share: always supported, and the packed order
- * the bias
+/* kernels_nhwc.h - what the NHWC backends share: always supported, and the packed order, the bias
  * [out], then [groups][kernel][kernel][in / groups][out / groups], a matrix of [window][outputs] a
  * group. */
 #include "kernels.h"

@@ -220,9 +220,9 @@ struct job {
  * those may come from the second level each time, which costs less than to keep sums. */
 static size_t near_bytes(void)
 {
-    const long passing = 16 << 10, cache = sysconf(_SC_LEVEL1_DCACHE_SIZE);
     if (SIMD_FLOATS >= 16)
         return (size_t)1 << 20;
+    const long passing = 16 << 10, cache = sysconf(_SC_LEVEL1_DCACHE_SIZE);
     return (size_t)(cache > 2 * passing ? cache - passing : passing);
 }
 #define NEAR_BYTES near_bytes()

@@ -5,8 +5,10 @@
  * A tile is some output pixels of a row times some blocks of output channels; it runs over all
  * input channels and taps with the sums in registers, and stores once, with bias and ReLU. Of
  * vector registers it is made by kernels_simd_tile.h, of Intel's tile registers by
- * kernels_amx_tile.h. Each defines tiles_begin, tiles_end   before and after the rows of a region,
- * whose tiles are alike run_row                  output pixels of one row peak see kernels.h
+ * kernels_amx_tile.h. Each defines
+ *   tiles_begin, tiles_end   before and after the rows of a region, whose tiles are alike
+ *   run_row                  output pixels of one row
+ *   peak                     see kernels.h
  */
 #define WORDS (LANES / GROUP) /* of active input that hold a block of channels of one pixel */
 

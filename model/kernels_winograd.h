@@ -37,9 +37,12 @@
  * lane, some patches and some output blocks, from input to output. Where there are patches enough a
  * lane is some of them, with all output; elsewhere, where the weights are most of what is read,
  * some output blocks, for which each core transforms all patches anew: that is less than to read
- * them from another, and needs no waiting. Patches are counted over all images, and a lane takes
- * its own in chunks, so that what lies between the three steps stays in the cache: v [points][in
- * blocks][patches][16]: transformed input m         [points][out blocks][patches][16]: products
+ * them from another, and needs no waiting.
+ *
+ * Patches are counted over all images, and a lane takes its own in chunks, so that what lies
+ * between the three steps stays in the cache:
+ *   v         [points][in blocks][patches][16]: transformed input
+ *   m         [points][out blocks][patches][16]: products
  *   weights   [weight points][out blocks][in blocks][words][16], after the head
  */
 
@@ -236,7 +239,7 @@ static size_t chunk_patches(const struct conv *conv)
     return max_size(bytes / tile * TILE_1, TILE_1);
 }
 
-/* A lane for each core, of which no patch has too few. */
+/* A lane for each core: with patches enough, or else with all of them. */
 static struct lanes lanes_of(const struct conv *conv, size_t patches, size_t cores)
 {
     struct lanes lanes = {.of_patches = min_size(cores, max_size(patches / LANE_PATCHES, 1))};
@@ -246,7 +249,7 @@ static struct lanes lanes_of(const struct conv *conv, size_t patches, size_t cor
     return lanes;
 }
 
-/* Of v and m of one lane, where so many patches are cut into such ones. */
+/* Of v and m of a lane, where so many patches are cut into such ones. */
 static size_t lane_bytes(const struct conv *conv, size_t patches, struct lanes lanes)
 {
     size_t chunk = min_size(chunk_patches(conv), divide_up(patches, lanes.of_patches));
