@@ -347,24 +347,22 @@ static void run_item(void *context, size_t i)
     size_t group = job->weights_outside ? i / all : i % job->groups;
     size_t piece = job->weights_outside ? i % all : i / job->groups;
     size_t chunk = piece % job->chunks, image = piece / job->chunks;
+    size_t parts = kernels_parts(job->columns), first = parts * chunk / job->chunks;
+    size_t last = parts * (chunk + 1) / job->chunks;
     struct region region = {0, job->rows, 0, job->columns};
-    if (job->squeezed) {
-        size_t parts = kernels_parts(job->columns), first = parts * chunk / job->chunks;
-        size_t last = parts * (chunk + 1) / job->chunks;
-        region.left = kernels_part(job->columns, first);
-        region.right = kernels_part(job->columns, last);
-        run_group(job, image, group, region);
-        sum_group(job, image, group, first, last);
-        return;
-    }
     if (job->rows > 1) {
         region.top = job->rows * chunk / job->chunks;
         region.bottom = job->rows * (chunk + 1) / job->chunks;
+    } else if (job->squeezed) {
+        region.left = kernels_part(job->columns, first);
+        region.right = kernels_part(job->columns, last);
     } else {
         region.left = job->columns * chunk / job->chunks;
         region.right = job->columns * (chunk + 1) / job->chunks;
     }
     run_group(job, image, group, region);
+    if (job->squeezed)
+        sum_group(job, image, group, first, last);
 }
 
 /* The next number of chunks into which an image's parts can be cut evenly. */
