@@ -129,11 +129,17 @@ INLINE void active_store_block(active *to, const vec block[REGISTERS])
 #endif
 }
 
+/* Sums in units of the output, with the bias. */
+INLINE vec sums_value(sums sum, const float *bias, size_t head)
+{
+    const float *scale = bias - (HEAD_FLOATS - 1) * head;
+    return __builtin_convertvector(sum, vec) * LOAD(scale) + LOAD(bias);
+}
+
 /* Stores a register of a pixel's block at `out`, whose first channel is `first`. */
 INLINE void sums_end(sums sum, const float *bias, size_t head, bool relu, void *out, size_t first)
 {
-    const float *scale = bias - (HEAD_FLOATS - 1) * head;
-    vec value = __builtin_convertvector(sum, vec) * LOAD(scale) + LOAD(bias);
+    vec value = sums_value(sum, bias, head);
     if (relu)
         active_store((active *)out + first, positive(value));
     else
@@ -144,11 +150,9 @@ INLINE void sums_end(sums sum, const float *bias, size_t head, bool relu, void *
 INLINE void block_end(const sums sum[REGISTERS], const float *bias, size_t head, bool relu,
                       void *out)
 {
-    const float *scale = bias - (HEAD_FLOATS - 1) * head;
     vec block[REGISTERS];
     for (size_t r = 0; r < REGISTERS; r++) {
-        vec value = __builtin_convertvector(sum[r], vec) * LOAD(scale + r * SIMD_FLOATS) +
-                    LOAD(bias + r * SIMD_FLOATS);
+        vec value = sums_value(sum[r], bias + r * SIMD_FLOATS, head);
         block[r] = relu ? positive(value) : value;
     }
     block_swap(block);

@@ -249,10 +249,16 @@ static struct lanes lanes_of(const struct conv *conv, size_t patches, size_t cor
     return lanes;
 }
 
+/* Patches of a chunk, at most, where so many are cut into such lanes. */
+static size_t lane_chunk(const struct conv *conv, size_t patches, struct lanes lanes)
+{
+    return min_size(chunk_patches(conv), divide_up(patches, lanes.of_patches));
+}
+
 /* Of v and m of a lane, where so many patches are cut into such ones. */
 static size_t lane_bytes(const struct conv *conv, size_t patches, struct lanes lanes)
 {
-    size_t chunk = min_size(chunk_patches(conv), divide_up(patches, lanes.of_patches));
+    size_t chunk = lane_chunk(conv, patches, lanes);
     return v_bytes(conv, chunk) +
            m_bytes(conv, chunk, divide_up(blocks_of(conv->out), lanes.of_blocks));
 }
@@ -516,7 +522,7 @@ static void lane_item(void *context, size_t lane)
     size_t part = lane / w.lanes.of_blocks, group = lane % w.lanes.of_blocks;
     size_t begin = w.patches * part / w.lanes.of_patches;
     size_t end = w.patches * (part + 1) / w.lanes.of_patches;
-    size_t most = min_size(chunk_patches(conv), divide_up(w.patches, w.lanes.of_patches));
+    size_t most = lane_chunk(conv, w.patches, w.lanes);
     size_t chunk = divide_up(end - begin, divide_up(end - begin, most));
     chunk = min_size(divide_up(chunk, TILE_1) * TILE_1, most);
     w.first_block = w.out_blocks * group / w.lanes.of_blocks;

@@ -1,7 +1,7 @@
 """Starts a Python program anew as on a CPU without AVX-512 (older_cpu.c).
 
-Where the CPU cannot fault on CPUID (AMD's before Zen 6, most virtual machines) the libraries are copied,
-and each CPUID in the copies becomes UD2, an instruction of the same length that faults everywhere.
+Where the CPU cannot fault on CPUID (cpuid_fault in /proc/cpuinfo) the libraries are copied, and each
+CPUID in the copies becomes UD2, an instruction of the same length that faults everywhere.
 """
 import os
 import re
@@ -69,7 +69,7 @@ def start(cpu, packages, library, folder):
     os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
-def library(path):
+def held(path):
     """That library as this program is to load it."""
     folder = os.environ.get("OLDER_CPU_LIBRARIES")
     return Path(folder) / path.name if folder else path

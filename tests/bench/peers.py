@@ -86,7 +86,7 @@ def libsenet(args):
 
 
 def senetd(args, weights, batch, shape):
-    library = ctypes.CDLL(str(older_cpu.library(libsenet(args))))
+    library = ctypes.CDLL(str(older_cpu.held(libsenet(args))))
     options = SenetOptions(None, args.kernels.encode() if args.kernels else None,
                            ["fp32", "bf16", "int8"].index(args.precision), args.threads)
     model, context = ctypes.c_void_p(), ctypes.c_void_p()
