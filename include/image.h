@@ -53,7 +53,8 @@ struct image_options {
     size_t max_pixels; /* width times height times frames; memory is held to 5 bytes for each */
     unsigned formats;  /* accepted ones, a sum of 1 << enum image_format; 0 for all */
     /* What the pixels are for, or NULL. If set, a JPEG much larger than needed is decoded at 1/2,
-     * 1/4 or 1/8, never below twice the size to which image_preprocess will bring it. */
+     * 1/4 or 1/8, never below twice the size to which image_preprocess will bring it; and those
+     * pixels of a JPEG that image_preprocess will not read may be black. */
     const struct preprocess *fit;
 };
 

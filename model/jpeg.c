@@ -2,7 +2,9 @@
  *
  * Slow integer DCT and fancy upsampling, the library's defaults, are also Pillow's: pixels are the
  * same to the last bit. A progressive file is small for the work that it asks for, each scan going
- * over the whole picture again, so scans are counted while they are read. The library leaves by
+ * over the whole picture again, so scans are counted while they are read. Where it is known what
+ * the pixels are for, only those that the resize will read are computed; the coefficients of the
+ * others are read all the same, as they tell whether the file is whole. The library leaves by
  * longjmp on an error; whatever must be released afterwards lives in struct reader.
  */
 #include "codec.h"
@@ -11,6 +13,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <jerror.h>
 #include <jpeglib.h>
@@ -18,6 +21,9 @@
 #define MAX_SCANS 100
 /* All scans together may go over this many times the pixel limit: writers use about ten scans. */
 #define MAX_SCANNED 20
+
+/* Upsampling blends a colour with its neighbours', of which one may be two pixels wide. */
+#define BLENDED 2
 
 /* What the library keeps beside the picture. */
 #define SMALL_POOLS (1 << 20)
@@ -136,26 +142,76 @@ static void convert_cmyk(const uint8_t *cmyk, size_t width, uint8_t *rgb)
             rgb[c] = (uint8_t)(cmyk[3] - product((uint8_t)(255 - cmyk[c]), cmyk[3]));
 }
 
+/* A progressive file that lacks scans: the library makes up for them from the blocks around. */
+static bool lacks_scans(const struct jpeg_decompress_struct *library)
+{
+    if (library->coef_bits == NULL)
+        return false;
+    for (int c = 0; c < library->num_components; c++)
+        for (int i = 0; i < DCTSIZE2; i++)
+            if (library->coef_bits[c][i] != 0)
+                return true;
+    return false;
+}
+
+/* The columns at either side, and the rows above and below, that need not be computed. */
+static void margins(const struct reader *reader, size_t *columns, size_t *rows)
+{
+    const struct image *image = &reader->image;
+    const struct codec_input *in = reader->in;
+    *columns = *rows = 0;
+    if (in->fit == NULL || lacks_scans(&reader->jpeg))
+        return;
+    const struct image turned = {.width = image->height,
+                                 .height = image->width,
+                                 .full_width = image->full_height,
+                                 .full_height = image->full_width};
+    if (in->orientation >= 5)
+        resample_margins(&turned, in->fit, rows, columns);
+    else
+        resample_margins(image, in->fit, columns, rows);
+    *columns -= *columns < BLENDED ? *columns : BLENDED;
+}
+
+/* The next row, from column `left` on. */
+static void read_row(struct reader *reader, size_t left)
+{
+    struct jpeg_decompress_struct *library = &reader->jpeg;
+    size_t at = library->output_scanline * reader->image.width + left;
+    uint8_t *rgb = reader->image.pixels + 3 * at;
+    uint8_t *row = reader->row != NULL ? reader->row : rgb;
+    jpeg_read_scanlines(library, &row, 1);
+    if (reader->row != NULL)
+        convert_cmyk(reader->row, library->output_width, rgb);
+}
+
 static void read_rows(struct reader *reader)
 {
     struct jpeg_decompress_struct *library = &reader->jpeg;
-    size_t width = library->output_width;
+    JDIMENSION width = library->output_width, height = library->output_height;
     struct image *image = &reader->image;
-    check(reader, codec_allocate(reader->in, width, library->output_height, image, reader->err));
+    check(reader, codec_allocate(reader->in, width, height, image, reader->err));
     image->full_width = library->image_width;
     image->full_height = library->image_height;
     if (library->out_color_space == JCS_CMYK) {
-        reader->row = malloc(width * 4);
+        reader->row = malloc((size_t)width * 4);
         if (reader->row == NULL)
             leave(reader, error_set(reader->err, ERROR_MEMORY, "jpeg: out of memory"));
     }
-    while (library->output_scanline < library->output_height) {
-        uint8_t *rgb = image->pixels + 3 * width * library->output_scanline;
-        uint8_t *row = reader->row != NULL ? reader->row : rgb;
-        jpeg_read_scanlines(library, &row, 1);
-        if (reader->row != NULL)
-            convert_cmyk(reader->row, width, rgb);
-    }
+    size_t columns, rows;
+    margins(reader, &columns, &rows);
+    JDIMENSION left = (JDIMENSION)columns, top = (JDIMENSION)rows, kept = width - 2 * left;
+    if (left > 0 || top > 0)
+        memset(image->pixels, 0, 3 * (size_t)width * height);
+    if (left > 0)
+        jpeg_crop_scanline(library, &left, &kept); /* widens it to whole blocks */
+    jpeg_skip_scanlines(library, top);
+    while (library->output_scanline < height - top)
+        read_row(reader, left);
+    if (top > 1) /* not the last row: to skip to the end is to leave the rest unread */
+        jpeg_skip_scanlines(library, top - 1);
+    if (top > 0)
+        read_row(reader, left);
 }
 
 enum error_code jpeg_decode(const struct codec_input *in, struct image *out, struct error *err)

@@ -65,17 +65,40 @@ static const struct filter {
 
 /* ---- one axis ---------------------------------------------------------------------------- */
 
-static void fill_window(const struct filter *filter, double center, double scale, size_t from,
-                        double *scratch, struct axis *axis, size_t index)
+/* `to` positions made of `from`. */
+struct reduction {
+    const struct filter *filter;
+    size_t from;
+    double ratio, scale; /* from / to; by how much the filter is widened: not where it enlarges */
+};
+
+static struct reduction reduction_of(enum interpolation interpolation, size_t from, size_t to)
 {
-    double support = filter->support * scale;
+    double ratio = (double)from / (double)to;
+    return (struct reduction){&filters[interpolation], from, ratio, ratio > 1 ? ratio : 1};
+}
+
+/* The middle of output `index` among the inputs, and those that it reads: the end is not included.
+ */
+static double window_of(const struct reduction *reduction, size_t index, size_t *begin, size_t *end)
+{
+    double center = ((double)index + 0.5) * reduction->ratio;
+    double support = reduction->filter->support * reduction->scale;
     double low = center - support + 0.5, high = center + support + 0.5;
-    size_t begin = low > 0 ? (size_t)low : 0;
-    size_t end = high < (double)from ? (size_t)high : from;
-    double sum = 0;
-    assert(begin < end);
+    *begin = low > 0 ? (size_t)low : 0;
+    *end = high < (double)reduction->from ? (size_t)high : reduction->from;
+    assert(*begin < *end);
+    return center;
+}
+
+static void fill_window(const struct reduction *reduction, size_t output, double *scratch,
+                        struct axis *axis, size_t index)
+{
+    size_t begin, end;
+    double center = window_of(reduction, output, &begin, &end), sum = 0;
     for (size_t i = begin; i < end; i++)
-        sum += scratch[i - begin] = filter->weight(((double)i - center + 0.5) / scale);
+        sum += scratch[i - begin] =
+            reduction->filter->weight(((double)i - center + 0.5) / reduction->scale);
     int32_t *weights = axis->weights + index * axis->taps;
     for (size_t i = 0; i < end - begin; i++) {
         double fixed = scratch[i] / (sum != 0 ? sum : 1) * (1 << FRACTION_BITS);
@@ -92,11 +115,11 @@ static void axis_free(struct axis *axis)
     free(axis->weights);
 }
 
-static enum error_code axis_new(const struct filter *filter, size_t from, size_t to, size_t first,
-                                size_t count, struct axis *out, struct error *err)
+static enum error_code axis_new(enum interpolation interpolation, size_t from, size_t to,
+                                size_t first, size_t count, struct axis *out, struct error *err)
 {
-    double ratio = (double)from / (double)to, scale = ratio > 1 ? ratio : 1;
-    size_t taps = (size_t)ceil(filter->support * scale) * 2 + 1;
+    const struct reduction reduction = reduction_of(interpolation, from, to);
+    size_t taps = (size_t)ceil(reduction.filter->support * reduction.scale) * 2 + 1;
     if (taps > TABLE_MAX_WEIGHTS / count)
         return error_set(err, ERROR_UNDECODABLE,
                          "a side of %zu pixels is too long to be shrunk to %zu", from, to);
@@ -111,7 +134,7 @@ static enum error_code axis_new(const struct filter *filter, size_t from, size_t
         return error_set(err, ERROR_MEMORY, "resize: out of memory");
     }
     for (size_t i = 0; i < count; i++)
-        fill_window(filter, ((double)(first + i) + 0.5) * ratio, scale, from, scratch, &axis, i);
+        fill_window(&reduction, first + i, scratch, &axis, i);
     free(scratch);
     *out = axis;
     return ERROR_NONE;
@@ -160,6 +183,26 @@ size_t resample_shrink(size_t width, size_t height, const struct preprocess *pre
     return divisor;
 }
 
+/* Inputs before and behind all that `count` outputs from `first` on read, where fewer are. */
+static size_t margin_of(enum interpolation interpolation, size_t from, size_t to, size_t first,
+                        size_t count)
+{
+    const struct reduction reduction = reduction_of(interpolation, from, to);
+    size_t begin, end, unused;
+    window_of(&reduction, first, &begin, &unused);
+    window_of(&reduction, first + count - 1, &unused, &end);
+    return begin < from - end ? begin : from - end;
+}
+
+void resample_margins(const struct image *image, const struct preprocess *p, size_t *columns,
+                      size_t *rows)
+{
+    struct geometry to;
+    geometry_init(image->full_width, image->full_height, p, &to);
+    *columns = margin_of(p->interpolation, image->width, to.width, to.left, p->width);
+    *rows = margin_of(p->interpolation, image->height, to.height, to.top, p->height);
+}
+
 /* ---- all together ------------------------------------------------------------------------ */
 
 static enum error_code passes_allocate(struct passes *passes, struct error *err)
@@ -202,14 +245,14 @@ enum error_code image_crop(const struct image *image, const struct preprocess *p
                            struct error *err)
 {
     assert(image->width && image->height);
-    const struct filter *filter = &filters[p->interpolation];
     struct geometry to;
     geometry_init(image->full_width, image->full_height, p, &to);
     struct passes passes = {.image = image};
     enum error_code code =
-        axis_new(filter, image->width, to.width, to.left, p->width, &passes.columns, err);
+        axis_new(p->interpolation, image->width, to.width, to.left, p->width, &passes.columns, err);
     if (code == ERROR_NONE)
-        code = axis_new(filter, image->height, to.height, to.top, p->height, &passes.lines, err);
+        code = axis_new(p->interpolation, image->height, to.height, to.top, p->height,
+                        &passes.lines, err);
     if (code == ERROR_NONE)
         code = passes_allocate(&passes, err);
     if (code == ERROR_NONE)

@@ -4,6 +4,7 @@
 #include "image.h"
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -254,6 +255,137 @@ static void test_shrinking(void **state)
     }
 }
 
+static const char *const jpegs[] = {
+    "cmyk.jpg",          "column.jpg",   "exif1.jpg",       "exif2.jpg",       "exif3.jpg",
+    "exif4.jpg",         "exif5.jpg",    "exif6.jpg",       "exif7.jpg",       "exif8.jpg",
+    "gray.jpg",          "large.jpg",    "odd.jpg",         "panorama.jpg",    "portrait.jpg",
+    "progressive.jpg",   "restarts.jpg", "sampling420.jpg", "sampling422.jpg", "sampling444.jpg",
+    "rgb_components.jpg"};
+#define JPEG_COUNT (sizeof jpegs / sizeof *jpegs)
+
+static uint8_t *read_jpeg(size_t index, size_t *size)
+{
+    char path[128];
+    snprintf(path, sizeof path, "tests/golden/preprocess/%s", jpegs[index]);
+    return read_file(path, size);
+}
+
+/* The crop of a photo that was decoded for just that, or as a whole. */
+static void crop_of(const uint8_t *bytes, size_t size, const struct preprocess *fit, bool whole,
+                    uint8_t *out)
+{
+    struct image image;
+    const struct image_options options = {.max_pixels = MAX_PIXELS, .fit = whole ? NULL : fit};
+    assert_int_equal(image_decode(bytes, size, &options, &image, NULL), ERROR_NONE);
+    assert_int_equal(image_crop(&image, fit, out, NULL), ERROR_NONE);
+    image_free(&image);
+}
+
+/* The middle `crop` pixels of a photo resized to `resized`. */
+static struct preprocess middle(size_t crop, size_t resized, enum interpolation interpolation)
+{
+    struct preprocess fit;
+    preprocess_default(&fit);
+    fit.width = fit.height = crop;
+    fit.crop_pct = (double)crop / (double)resized;
+    fit.interpolation = interpolation;
+    return fit;
+}
+
+#define MOST 200 /* pixels of a side to which none of them is large enough to be shrunk */
+
+static void compare_crops(const char *file, const uint8_t *bytes, size_t size)
+{
+    static const size_t crops[] = {MOST, 180, 100, 20};
+    static uint8_t crop[MOST * MOST * 3], expected[MOST * MOST * 3];
+    for (size_t i = 0; i < 4 * 3 * 2; i++) {
+        struct preprocess fit = middle(crops[i % 4], MOST, (enum interpolation)(i / 4 % 3));
+        fit.crop_mode = i < 4 * 3 ? CROP_CENTER : CROP_SQUASH;
+        crop_of(bytes, size, &fit, true, expected);
+        crop_of(bytes, size, &fit, false, crop);
+        if (memcmp(crop, expected, fit.width * fit.height * 3) != 0)
+            fail_msg("%s: %zu pixels of %d", file, fit.width, MOST);
+    }
+}
+
+/* Only what a crop reads is decoded, and the crop is that of the whole photo, to the last bit. */
+static void test_cropping(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < JPEG_COUNT; i++) {
+        size_t size;
+        uint8_t *bytes = read_jpeg(i, &size);
+        compare_crops(jpegs[i], bytes, size);
+        free(bytes);
+    }
+}
+
+/* A progressive file may end after any scan; the library then smoothes what it lacks. */
+static void test_cropping_smoothed(void **state)
+{
+    (void)state;
+    size_t size;
+    int scans = 0;
+    uint8_t *bytes = read_file("tests/golden/preprocess/progressive.jpg", &size);
+    for (size_t at = 2; at + 1 < size; at++)
+        if (bytes[at] == 0xff && bytes[at + 1] == 0xda && scans++ > 0) {
+            bytes[at + 1] = 0xd9; /* the end, where the next scan would begin */
+            compare_crops("progressive.jpg", bytes, at + 2);
+            bytes[at + 1] = 0xda;
+        }
+    assert_true(scans > 5);
+    free(bytes);
+}
+
+/* Of a photo that is shrunk too: the middle of a larger crop, which reads all of it. */
+static void test_cropping_shrunk(void **state)
+{
+    (void)state;
+    static const size_t resized[] = {8, 24, 50, 106};
+    static uint8_t inner[106 * 106 * 3], outer[106 * 106 * 3];
+    for (size_t i = 0; i < JPEG_COUNT * 4; i++) {
+        size_t bytes_count, size = resized[i % 4], edge = size / 4;
+        struct preprocess all = middle(size, size, INTERPOLATION_BILINEAR);
+        struct preprocess part = middle(size - 2 * edge, size, INTERPOLATION_BILINEAR);
+        all.crop_mode = part.crop_mode = CROP_SQUASH;
+        uint8_t *bytes = read_jpeg(i / 4, &bytes_count);
+        crop_of(bytes, bytes_count, &all, false, outer);
+        crop_of(bytes, bytes_count, &part, false, inner);
+        for (size_t y = 0; y < part.height; y++)
+            if (memcmp(inner + y * part.width * 3, outer + ((y + edge) * size + edge) * 3,
+                       part.width * 3) != 0)
+                fail_msg("%s: row %zu of %zu pixels of %zu", jpegs[i / 4], y, part.width, size);
+        free(bytes);
+    }
+}
+
+/* What is broken where the crop does not reach is found all the same. */
+static void test_broken_outside_crop(void **state)
+{
+    (void)state;
+    struct preprocess fit;
+    preprocess_default(&fit);
+    fit.crop_pct = 0.25;
+    const struct image_options options = {.max_pixels = MAX_PIXELS, .fit = &fit};
+    for (size_t i = 0; i < JPEG_COUNT; i++) {
+        size_t size;
+        struct image image;
+        uint8_t *bytes = read_jpeg(i, &size);
+        assert_int_equal(image_decode(bytes, size, &options, &image, NULL), ERROR_NONE);
+        image_free(&image);
+        for (size_t cut = 3; cut < size / 4; cut += 1 + size / 50) {
+            enum error_code code = image_decode(bytes, size - cut, &usual, &image, NULL);
+            if (code == ERROR_NONE)
+                image_free(&image);
+            assert_int_equal(image_decode(bytes, size - cut, &options, &image, NULL), code);
+            if (code == ERROR_NONE)
+                image_free(&image);
+            assert_true(code == ERROR_UNDECODABLE || cut < 8);
+        }
+        free(bytes);
+    }
+}
+
 /* Cut short anywhere, a photo is refused or decoded, but never read past its end. */
 static void test_truncated(void **state)
 {
@@ -311,11 +443,20 @@ static void test_exif(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_formats),   cmocka_unit_test(test_unknown),
-        cmocka_unit_test(test_limits),    cmocka_unit_test(test_broken),
-        cmocka_unit_test(test_pnm),       cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_exif),      cmocka_unit_test(test_accepted_formats),
-        cmocka_unit_test(test_shrinking), cmocka_unit_test(test_psd_alpha),
+        cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_pnm),
+        cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_exif),
+        cmocka_unit_test(test_accepted_formats),
+        cmocka_unit_test(test_shrinking),
+        cmocka_unit_test(test_psd_alpha),
+        cmocka_unit_test(test_cropping),
+        cmocka_unit_test(test_cropping_shrunk),
+        cmocka_unit_test(test_cropping_smoothed),
+        cmocka_unit_test(test_broken_outside_crop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
