@@ -11,6 +11,7 @@
 
 struct codec_input {
     enum image_format format;
+    const char *name;             /* of the format, for messages */
     const uint8_t *bytes;         /* [size] */
     size_t size;                  /* at most INT_MAX */
     size_t max_pixels;            /* width times height times frames */

@@ -131,6 +131,7 @@ enum error_code image_decode(const uint8_t *bytes, size_t size, const struct ima
                          INT_MAX);
     const struct codec_input in = {
         .format = format,
+        .name = formats[format].name,
         .bytes = bytes,
         .size = size,
         .max_pixels = options->max_pixels,

@@ -37,7 +37,7 @@ static size_t big(const uint8_t *bytes, size_t count)
 static enum error_code short_of(const struct codec_input *in, size_t expected, struct error *err)
 {
     return error_set(err, ERROR_UNDECODABLE, "%s: %zu bytes, expected at least %zu by its header",
-                     image_format_name(in->format), in->size, expected);
+                     in->name, in->size, expected);
 }
 
 /* ---- BMP ----------------------------------------------------------------------------------- */
@@ -296,7 +296,7 @@ enum error_code stb_decode(const struct codec_input *in, struct image *out, stru
     uint8_t *pixels;
     TRY(load(in, &width, &height, &pixels, err));
     if (!pixels && strcmp(stbi_failure_reason(), "outofmem") == 0)
-        return error_set(err, ERROR_MEMORY, "%s: out of memory", image_format_name(in->format));
+        return error_set(err, ERROR_MEMORY, "%s: out of memory", in->name);
     if (!pixels)
         return codec_broken(in, stbi_failure_reason(), err);
     size_t w = (size_t)width, h = (size_t)height;

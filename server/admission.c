@@ -2,6 +2,7 @@
 #include "admission.h"
 #include "keys.h"
 #include "page.h"
+#include "problem.h"
 #include "routes.h"
 
 #include <inttypes.h>
@@ -142,7 +143,7 @@ static const char *name_of(unsigned status)
 unsigned admission_problem(const struct admission *admission, struct exchange *exchange)
 {
     if (admission->refused_status == 0)
-        return routes_problem(exchange, &admission->refusal);
-    return routes_problem_as(exchange, admission->refused_status,
+        return problem_answer(exchange, &admission->refusal);
+    return problem_answer_as(exchange, admission->refused_status,
                              name_of(admission->refused_status), admission->refusal.message);
 }

@@ -21,6 +21,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "monotonic.h"
+#include "problem.h"
 #include "reply.h"
 #include "routes.h"
 #include "scheduler.h"
@@ -159,7 +160,7 @@ static enum MHD_Result send_answer(struct transfer *transfer, unsigned status)
 
 static enum MHD_Result send_problem(struct transfer *transfer, const struct error *err)
 {
-    return send_answer(transfer, routes_problem(&transfer->exchange, err));
+    return send_answer(transfer, problem_answer(&transfer->exchange, err));
 }
 
 static enum MHD_Result send_refusal(struct transfer *transfer)

@@ -6,7 +6,7 @@
  */
 #include "page.h"
 #include "page_etag.h" /* PAGE_ETAG; generated */
-#include "routes.h"
+#include "route.h"
 
 #include <string.h>
 #include <strings.h>

@@ -3,8 +3,8 @@
 #include "compare.h"
 #include "metrics.h"
 #include "monotonic.h"
+#include "problem.h"
 #include "reply.h"
-#include "routes.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -175,7 +175,7 @@ unsigned photos_answer_compare(struct exchange *exchange)
         struct error err = {0};
         error_set(&err, job->images[bad].error.code, "image %zu: %s", bad,
                   job->images[bad].error.message);
-        return routes_problem(exchange, &err);
+        return problem_answer(exchange, &err);
     }
     writer_open(out, '{');
     reply_model_member(out, senet_info(senet));
@@ -197,7 +197,7 @@ unsigned photos_answer_explain(struct exchange *exchange)
     struct writer *out = &exchange->out;
     int64_t begin = monotonic_ns();
     if (image->error.code != ERROR_NONE)
-        return routes_problem(exchange, &image->error);
+        return problem_answer(exchange, &image->error);
     writer_open(out, '{');
     reply_model_member(out, senet_info(exchange->model->senet));
     writer_key_string(out, "filename", exchange->upload.images[0].filename);
@@ -229,7 +229,7 @@ static unsigned answer_arrays(struct exchange *exchange)
                            &exchange->query.selection, job->count, rows, rows + job->count, &err);
     free(rows);
     if (code != ERROR_NONE)
-        return routes_problem(exchange, &err);
+        return problem_answer(exchange, &err);
     for (size_t i = 0; i < job->count; i++)
         photos_count_attention(exchange, i);
     count_job(exchange, begin);
@@ -245,7 +245,7 @@ unsigned photos_answer_results(struct exchange *exchange)
     struct writer *out = &exchange->out;
     int64_t begin = monotonic_ns();
     if (job->count == 1 && job->images[0].error.code != ERROR_NONE)
-        return routes_problem(exchange, &job->images[0].error);
+        return problem_answer(exchange, &job->images[0].error);
     if (exchange->query.format != ARRAYS_NONE)
         return answer_arrays(exchange);
     if (selection->detail == DETAIL_FULL && selection->blocks == NULL)

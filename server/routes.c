@@ -1,12 +1,11 @@
 /* routes.c - see routes.h. */
 #include "routes.h"
 #include "describe.h"
-#include "log.h"
 #include "metrics.h"
 #include "openapi.h"
 #include "page.h"
 #include "photos.h"
-#include "reply.h"
+#include "problem.h"
 #include "statistics.h"
 #include "v2.h"
 #include "v2_infer.h"
@@ -15,36 +14,6 @@
 #include <string.h>
 
 static const char json_type[] = "application/json";
-static const char problem_type[] = "application/problem+json";
-
-unsigned routes_problem_as(struct exchange *exchange, unsigned status, const char *name,
-                           const char *detail)
-{
-    writer_free(&exchange->out);
-    if (v2_owns(exchange->path)) {
-        v2_error(exchange, detail);
-        return status;
-    }
-    exchange->out_type = problem_type;
-    reply_problem(&exchange->out, status, name, detail, exchange->id);
-    return status;
-}
-
-unsigned routes_problem(struct exchange *exchange, const struct error *err)
-{
-    unsigned status = reply_status(err->code);
-    if (status == 503) {
-        const struct model *model = exchange->model;
-        exchange->retry_after = model != NULL ? batch_retry_after(model->batch) : 1;
-    }
-    if (status == 503 || status == 504)
-        metrics_rejected(exchange->service->metrics, error_name(err->code));
-    if (status == 500)
-        log_error(error_name(err->code), "%s", err->message);
-    else if (status > 500 && err->code != ERROR_LOADING)
-        log_warn(error_name(err->code), "%s", err->message);
-    return routes_problem_as(exchange, status, error_name(err->code), err->message);
-}
 
 /* Ends a handler that wrote a document. */
 static unsigned ok(struct exchange *exchange)
@@ -96,23 +65,23 @@ static unsigned get_se_weights(struct exchange *exchange)
                             QUERY_LAYER | QUERY_ID | QUERY_CLASS | QUERY_RELATIVE | QUERY_FORMAT,
                             &err) != ERROR_NONE ||
         check_class(query, &err) != ERROR_NONE)
-        return routes_problem(exchange, &err);
+        return problem_answer(exchange, &err);
     reference = query->selection.reference;
     if (query->has_class) {
         if (statistics_class(&exchange->out, senet, attention, reference, query->layer,
                              query->class, &err) != ERROR_NONE)
-            return routes_problem(exchange, &err);
+            return problem_answer(exchange, &err);
     } else if (query->id != NULL && query->format != ARRAYS_NONE) {
         exchange->query.selection.detail = DETAIL_FULL;
         if (statistics_request_arrays(&exchange->out, senet, attention, query->id, query->format,
                                       &query->selection, &err) != ERROR_NONE)
-            return routes_problem(exchange, &err);
+            return problem_answer(exchange, &err);
         exchange->out_type = arrays_type(query->format);
         return 200;
     } else if (query->id != NULL) {
         if (statistics_request(&exchange->out, senet, attention, query->id, &query->selection,
                                &err) != ERROR_NONE)
-            return routes_problem(exchange, &err);
+            return problem_answer(exchange, &err);
     } else if (query->has_layer) {
         statistics_layer(&exchange->out, senet, attention, reference, query->layer);
     } else {
@@ -129,7 +98,7 @@ static unsigned get_reference(struct exchange *exchange)
         photos_need_reference(exchange, &err) != ERROR_NONE ||
         statistics_reference(&exchange->out, exchange->model->senet, exchange->model->reference,
                              query->has_layer ? &query->layer : NULL, &err) != ERROR_NONE)
-        return routes_problem(exchange, &err);
+        return problem_answer(exchange, &err);
     return ok(exchange);
 }
 
@@ -137,7 +106,7 @@ static unsigned get_model(struct exchange *exchange)
 {
     struct error err = {0};
     if (no_query(exchange, &err) != ERROR_NONE)
-        return routes_problem(exchange, &err);
+        return problem_answer(exchange, &err);
     describe_model(&exchange->out, exchange->model->senet);
     return ok(exchange);
 }
@@ -146,7 +115,7 @@ static unsigned get_version(struct exchange *exchange)
 {
     struct error err = {0};
     if (no_query(exchange, &err) != ERROR_NONE)
-        return routes_problem(exchange, &err);
+        return problem_answer(exchange, &err);
     if (exchange_acquire_model(exchange, &err) != ERROR_NONE)
         describe_version(&exchange->out, NULL);
     else
@@ -189,7 +158,7 @@ static unsigned get_readyz(struct exchange *exchange)
         error_set(&err, ERROR_DRAINING, "the server is shutting down");
         break;
     }
-    return routes_problem(exchange, &err);
+    return problem_answer(exchange, &err);
 }
 
 static unsigned get_root(struct exchange *exchange);
@@ -252,7 +221,7 @@ static unsigned get_index(struct exchange *exchange)
     struct writer *out = &exchange->out;
     size_t count = 0;
     if (no_query(exchange, &err) != ERROR_NONE)
-        return routes_problem(exchange, &err);
+        return problem_answer(exchange, &err);
     writer_open(out, '{');
     writer_key_string(out, "name", "senetd");
     writer_key_string(out, "version", SENETD_VERSION);

@@ -1,37 +1,12 @@
-/* routes.h - which path answers what: the table of routes and their handlers.
- *
- * A handler returns the HTTP status and has filled the exchange's `out`. A route that takes images
- * works in two steps with the computation between them: receive turns query and body into a job,
- * answer tells of it. Handlers run on the HTTP thread and must not block.
- */
+/* routes.h - which path answers what: the table of routes (see route.h) and their handlers. */
 #ifndef SENETD_ROUTES_H
 #define SENETD_ROUTES_H
 
-#include "error.h"
 #include "exchange.h"
+#include "route.h"
 #include <stdbool.h>
 
-enum method {
-    METHOD_GET = 1,
-    METHOD_HEAD = 2,
-    METHOD_POST = 4,
-    METHOD_PUT = 8,
-    METHOD_OPTIONS = 16,
-    METHOD_BODY = 1 << 14,  /* no method: marks a route without a job that reads the body */
-    METHOD_ADMIN = 1 << 15, /* no method: marks a route that only the admin listener serves */
-};
-
 #define ROUTES_ALLOW_BYTES 64
-
-struct route {
-    const char *path; /* "{m}" stands for any one segment */
-    unsigned methods; /* a set of enum method; HEAD comes with GET, OPTIONS with all */
-    bool needs_model; /* 503 while loading */
-    /* Query and body -> exchange->job; NULL for a route without a job. */
-    enum error_code (*receive)(struct exchange *exchange, struct error *err);
-    unsigned (*answer)(struct exchange *exchange);
-    const char *what; /* for the index; NULL for parts of the page */
-};
 
 /* The route for a path and method; admin: on the admin listener. Where none fits: NULL, and
  * *path_known tells 405 from 404. */
@@ -50,13 +25,6 @@ void routes_allow(const char *path, bool admin, char out[ROUTES_ALLOW_BYTES]);
 
 /* Whether the path is for probes of health: they are answered when all connections are busy. */
 bool routes_is_probe(const char *path);
-
-/* Fills the exchange with a problem and returns its status. */
-unsigned routes_problem(struct exchange *exchange, const struct error *err);
-
-/* The same for statuses that no error code has (405, 411); name is the problem type's. */
-unsigned routes_problem_as(struct exchange *exchange, unsigned status, const char *name,
-                           const char *detail);
 
 /* Releases what receive made. */
 void routes_release(struct exchange *exchange);

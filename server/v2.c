@@ -1,34 +1,13 @@
 /* v2.c - see v2.h. */
 #include "v2.h"
-#include "monotonic.h"
+#include "problem.h"
 #include "v2_infer.h"
 #include "v2_meta.h"
 #include "v2_model.h"
 #include "v2_repository.h"
 #include "v2_stats.h"
 
-#include <string.h>
-
 static const char json_type[] = "application/json";
-
-bool v2_owns(const char *path)
-{
-    return strncmp(path, "/v2", 3) == 0 && (path[3] == '\0' || path[3] == '/');
-}
-
-void v2_error(struct exchange *exchange, const char *message)
-{
-    struct v2_model model;
-    const struct route *route = exchange->route;
-    if (route != NULL && route->receive == v2_infer_receive && exchange->model != NULL &&
-        v2_model_find(exchange->path, exchange->model->senet, &model, NULL) == ERROR_NONE)
-        v2_stats_failure(exchange->service->v2_stats, &model,
-                         monotonic_ns() - exchange->headers_ns);
-    exchange->out_type = json_type;
-    writer_open(&exchange->out, '{');
-    writer_key_string(&exchange->out, "error", message);
-    writer_close(&exchange->out, '}');
-}
 
 static unsigned ok(struct exchange *exchange)
 {
@@ -93,7 +72,7 @@ static bool find(struct exchange *exchange, struct v2_model *out, unsigned *stat
     struct error err = {0};
     if (v2_model_find(exchange->path, exchange->model->senet, out, &err) == ERROR_NONE)
         return true;
-    *status = routes_problem(exchange, &err);
+    *status = problem_answer(exchange, &err);
     return false;
 }
 

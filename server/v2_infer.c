@@ -7,8 +7,8 @@
 #include "metrics.h"
 #include "monotonic.h"
 #include "photos.h"
+#include "problem.h"
 #include "reply.h"
-#include "routes.h"
 #include "v2_reply.h"
 #include "v2_request.h"
 #include "v2_stats.h"
@@ -102,7 +102,7 @@ unsigned v2_infer_answer(struct exchange *exchange)
     struct error err = {0};
     int64_t begin = monotonic_ns();
     if (check_images(exchange, &err) != ERROR_NONE)
-        return routes_problem(exchange, &err);
+        return problem_answer(exchange, &err);
     for (size_t i = 0; i < job->count; i++)
         photos_count_attention(exchange, i);
     exchange->inference_bytes = v2_reply_write(&exchange->out, request, job);

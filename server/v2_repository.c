@@ -5,8 +5,8 @@
  */
 #include "v2_repository.h"
 #include "json_pool.h"
+#include "problem.h"
 #include "reply.h"
-#include "routes.h"
 #include "v2_model.h"
 
 #include <stdio.h>
@@ -107,7 +107,7 @@ unsigned v2_repository_index(struct exchange *exchange)
     }
     free(memory);
     if (err.code != ERROR_NONE)
-        return routes_problem(exchange, &err);
+        return problem_answer(exchange, &err);
     writer_open(&exchange->out, '[');
     for (int i = 0; i < (last.excitations ? 2 : 1); i++)
         if (state == SERVICE_READY || !only_ready)
@@ -145,7 +145,7 @@ unsigned v2_repository_load(struct exchange *exchange)
         check_parameters(exchange, NULL, &err) != ERROR_NONE ||
         models_load(exchange->service->models, &err) != ERROR_NONE ||
         exchange_acquire_model(exchange, &err) != ERROR_NONE)
-        return routes_problem(exchange, &err);
+        return problem_answer(exchange, &err);
     const struct senet_info *info = senet_info(exchange->model->senet);
     writer_open(&exchange->out, '{');
     writer_key_string(&exchange->out, "name", info->name);
@@ -165,7 +165,7 @@ unsigned v2_repository_unload(struct exchange *exchange)
     if (err.code != ERROR_NONE || check_name(exchange, &err) != ERROR_NONE ||
         check_parameters(exchange, UNLOAD_VIEWS, &err) != ERROR_NONE ||
         models_unload(models, &err) != ERROR_NONE)
-        return routes_problem(exchange, &err);
+        return problem_answer(exchange, &err);
     models_notify_ready(models); /* of whatever is there now */
     writer_open(&exchange->out, '{');
     writer_key_string(&exchange->out, "name", models_last(models).name);
@@ -177,6 +177,6 @@ unsigned v2_repository_unload(struct exchange *exchange)
 
 unsigned v2_repository_refuse(struct exchange *exchange)
 {
-    return routes_problem_as(exchange, 403, "forbidden",
+    return problem_answer_as(exchange, 403, "forbidden",
                              "models are loaded and unloaded by the admin address only");
 }
