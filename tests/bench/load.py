@@ -109,10 +109,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def closed_loop(service, clients, seconds):
-    """What wrk.lua prints: answers, failures, seconds, p50_ms, p99_ms, stages_p50_ms."""
+def closed_loop(service, clients, seconds, prefix=()):
+    """What wrk.lua prints: answers, failures, seconds, p50_ms, p99_ms, stages_p50_ms. The prefix
+    goes before its command."""
     out = subprocess.run(
-        ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "60s", "-s",
+        [*prefix, "wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "60s", "-s",
          str(HERE / "wrk.lua"), service.url(), "--", str(service.upload.path),
          service.upload.content_type],
         check=True, capture_output=True, text=True).stdout

@@ -3,12 +3,14 @@
 
     make bench-server                   # all of it, about eight minutes
     make bench-server BENCH="--only reload --reload-seconds 120"
+    make bench-server BENCH="--only closed --apart"
     make bench-soak MINUTES=30          # memory and descriptors over time
 
 Closed loop (1 to 64 clients), open loop (0.5 to 3 times the capacity),
 a reload every two seconds, and SIGTERM under load. Prints tables in Markdown. The generators share
-the machine with the daemon: on few cores they cost it a little. Exit status 1 where a request was
-lost or failed that should not have.
+the machine with the daemon: on few cores they cost it a little; --apart gives the closed loop's
+the last CPU, and the others to daemon and engine. Exit status 1 where a request was lost or failed
+that should not have.
 
 What the daemon adds to a lone client's request is measured by lone.c: from the request's last byte
 sent to the answer's last byte received, less decode, preprocess and inference; beside it the same of
@@ -33,8 +35,9 @@ from load import HERE, Service, Upload, closed_loop, free_port, open_loop, perce
 def start(args, path="/classify?excitations=none", *options):
     port = free_port()
     return Service("senetd", [
-        args.senetd, "--weights", args.weights, "--listen", f"127.0.0.1:{port}", "--admin-listen",
-        "off", "--log-level", "warn", *args.daemon.split(), *options], port, path, args.upload)
+        *args.served_by, args.senetd, "--weights", args.weights, "--listen", f"127.0.0.1:{port}",
+        "--admin-listen", "off", "--log-level", "warn", *args.daemon.split(), *options], port, path,
+        args.upload)
 
 
 def cpu_name():
@@ -56,8 +59,8 @@ def describe(args):
 def engine_alone(args, batch):
     """Images per second of the network."""
     out = subprocess.run(
-        [args.senetd, "bench", "--json", "--weights", args.weights, "--batch", str(batch),
-         "--seconds", str(args.seconds)],
+        [*args.served_by, args.senetd, "bench", "--json", "--weights", args.weights, "--batch",
+         str(batch), "--seconds", str(args.seconds)],
         check=True, capture_output=True, text=True).stdout
     return json.loads(out)["images_per_s"]
 
@@ -124,11 +127,11 @@ def show_closed_loop(args):
     rows, shares, engine = {n: [] for n in counts}, {n: [] for n in counts}, []
     best = best_batch(args)
     service = start(args, "/classify")
-    closed_loop(service, 16, 2)  # warm
+    closed_loop(service, 16, 2, args.asked_by)  # warm
     for _ in range(args.rounds):
         before = engine_alone(args, best)
         for clients in counts:
-            row = closed_loop(service, clients, args.seconds)
+            row = closed_loop(service, clients, args.seconds, args.asked_by)
             after = engine_alone(args, best)
             rows[clients].append(row)
             shares[clients].append(row["answers"] / row["seconds"] / ((before + after) / 2))
@@ -269,11 +272,16 @@ def main():
     parser.add_argument("--queue", type=int, default=64, help="of the open loop")
     parser.add_argument("--daemon", default="", help="its further options, in one word")
     parser.add_argument("--only", choices=("lone", "closed", "open", "reload", "end"))
+    parser.add_argument("--apart", action="store_true",
+                        help="the closed loop's generator on a CPU of its own")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="nothing but a soak")
     args = parser.parse_args()
+    cpus = [str(cpu) for cpu in sorted(os.sched_getaffinity(0))]
+    args.served_by = ["taskset", "-c", ",".join(cpus[:-1])] if args.apart else []
+    args.asked_by = ["taskset", "-c", cpus[-1]] if args.apart else []
     with tempfile.TemporaryDirectory() as folder:
         args.upload = Upload(folder, "photo", args.photo.read_bytes(), "image/jpeg")
-        print(f"{cpu_name()}, {len(os.sched_getaffinity(0))} CPUs, {args.seconds} s each, "
+        print(f"{cpu_name()}, {len(cpus)} CPUs, {args.seconds} s each, "
               f"{describe(args)}")
         if args.soak:
             return 1 if soak(args) else 0
