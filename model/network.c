@@ -33,6 +33,38 @@ static size_t max_size(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+/* A place in the network, between two blocks. */
+struct place {
+    size_t block, se, offset; /* the next block, its number among those with SE, its gates' place */
+    struct extent extent;
+    const void *between; /* the next block's input, if it is not where blocks leave it */
+};
+
+static struct extent after_block(const struct block *block, struct extent in)
+{
+    return after(&block->conv2, after(&block->conv1, in));
+}
+
+static struct place place_of(const struct architecture *net, struct extent input, size_t block)
+{
+    struct place at = {.extent = after_pool(net, after(&net->stem, input))};
+    for (; at.block < block; at.block++) {
+        at.extent = after_block(&net->blocks[at.block], at.extent);
+        at.offset += net->blocks[at.block].conv3.out;
+        at.se += net->blocks[at.block].has_se;
+    }
+    return at;
+}
+
+/* The block with which it begins. */
+static size_t last_stage(const struct architecture *net)
+{
+    size_t block = net->block_count - 1, stage = net->blocks[block].stage;
+    while (block > 0 && net->blocks[block - 1].stage == stage)
+        block--;
+    return block;
+}
+
 /* ---- layout ------------------------------------------------------------------------------ */
 
 /* Bytes of the three parts of b->activations during a block, for all b->images. Each holds two
@@ -123,6 +155,16 @@ static struct extent measure_block(const struct kernels *kernels, const struct b
     return e2;
 }
 
+static void measure_stem(const struct architecture *net, const struct kernels *kernels,
+                         const struct network_buffers *b, struct extent in, struct extent out,
+                         struct sizes *sizes)
+{
+    measure_conv(kernels, b, &net->stem, in, sizes);
+    measure_parts(stem_parts(net, kernels, b->images, in), sizes);
+    sizes->x = elements(kernels, out, net->stem.out) * kernels->linear_bytes;
+    sizes->active = elements(kernels, out, net->stem.out) * kernels->active_bytes;
+}
+
 static void *arena_bytes(struct arena *arena, size_t bytes)
 {
     return arena_floats(arena, (bytes + sizeof(float) - 1) / sizeof(float));
@@ -132,15 +174,13 @@ void network_layout(const struct architecture *net, const struct kernels *kernel
                     struct network_buffers *buffers, struct arena *arena)
 {
     struct sizes sizes = {0};
-    struct extent input = {buffers->height, buffers->width}, stem = after(&net->stem, input);
-    struct extent extent = after_pool(net, stem);
+    struct extent input = {buffers->height, buffers->width};
+    struct place at = place_of(net, input, buffers->finishes ? last_stage(net) : 0);
     size_t n = buffers->images;
-    measure_conv(kernels, buffers, &net->stem, input, &sizes);
-    measure_parts(stem_parts(net, kernels, n, input), &sizes);
-    sizes.x = elements(kernels, extent, net->stem.out) * kernels->linear_bytes;
-    sizes.active = elements(kernels, extent, net->stem.out) * kernels->active_bytes;
-    for (size_t i = 0; i < net->block_count; i++)
-        extent = measure_block(kernels, &net->blocks[i], buffers, extent, &sizes);
+    if (!buffers->finishes)
+        measure_stem(net, kernels, buffers, input, at.extent, &sizes);
+    for (; at.block < net->block_count; at.block++)
+        at.extent = measure_block(kernels, &net->blocks[at.block], buffers, at.extent, &sizes);
     buffers->activations = arena_bytes(arena, sizes.activations);
     buffers->activation_bytes = sizes.activations;
     if (buffers->ablates) {
@@ -299,15 +339,16 @@ static struct block_buffers lay_out_block(const struct network_buffers *b, struc
 
 /* The two branches of a block before they join: conv3(conv2(conv1(x))) into out->t3, its gates
  * into b->excitation, and the shortcut into out->x, moved to the other end where it has a
- * convolution. Convolutions read x from b->active where active activations are apart. Returns the
- * extent. */
+ * convolution. Convolutions read x from `between` if it is not NULL, which only a block with such a
+ * convolution may have, or from b->active where active activations are apart. Returns the extent.
+ */
 static struct extent branch(const struct kernels *kernels, const struct block *block,
                             const struct network_buffers *b, size_t images, bool *high,
-                            struct block_buffers *out, struct extent e0)
+                            struct block_buffers *out, struct extent e0, const void *between)
 {
     struct extent e1 = after(&block->conv1, e0), e2 = after(&block->conv2, e1);
     struct block_buffers at = lay_out_block(b, block_parts(kernels, block, b->images, e0), *high);
-    const void *active = b->active ? b->active : at.x;
+    const void *active = between ? between : b->active ? b->active : at.x;
     convolve(kernels, b, &block->conv1, images, e0, active, at.t1);
     mark_conv(kernels, b, block, "conv1", &block->conv1, images, e0);
     convolve(kernels, b, &block->conv2, images, e1, at.t1, at.t2);
@@ -391,6 +432,25 @@ static void run_head(const struct architecture *net, const struct kernels *kerne
                   kernels_vectors(kernels)->packed_bytes(&net->fc)));
 }
 
+/* From a place on up to block `end`; high and own as branch has them. excitations: of all blocks,
+ * or NULL. */
+static void run_blocks(const struct architecture *net, const struct kernels *kernels,
+                       const struct network_buffers *b, size_t images, struct place *at, size_t end,
+                       bool *high, struct block_buffers *own, float *excitations,
+                       size_t excitation_stride)
+{
+    for (; at->block < end; at->block++) {
+        const struct block *block = &net->blocks[at->block];
+        at->extent = branch(kernels, block, b, images, high, own, at->extent, at->between);
+        at->between = NULL;
+        join(kernels, block, b, images, at->extent, own, 0, 0);
+        if (block->has_se && excitations)
+            keep(kernels, b->excitation, images, block->conv3.out, excitations + at->offset,
+                 excitation_stride);
+        at->offset += block->conv3.out;
+    }
+}
+
 void network_forward(const struct architecture *net, const struct kernels *kernels,
                      const struct network_buffers *b, size_t images, const float *input,
                      float *logits, float *excitations, size_t excitation_stride)
@@ -398,30 +458,55 @@ void network_forward(const struct architecture *net, const struct kernels *kerne
     assert(images >= 1 && images <= b->images);
     if (b->profile)
         b->profile->last_ns = monotonic_ns();
-    struct extent extent = run_stem(net, kernels, b, images, input);
-    struct block_buffers at = {0};
+    struct place at = {.extent = run_stem(net, kernels, b, images, input)};
+    struct block_buffers own = {0};
     bool high = false;
-    size_t offset = 0;
-    for (size_t i = 0; i < net->block_count; i++) {
-        const struct block *block = &net->blocks[i];
-        size_t channels = block->conv3.out;
-        extent = branch(kernels, block, b, images, &high, &at, extent);
-        join(kernels, block, b, images, extent, &at, 0, 0);
-        if (block->has_se && excitations)
-            keep(kernels, b->excitation, images, channels, excitations + offset, excitation_stride);
-        offset += channels;
-    }
-    run_head(net, kernels, b, images, extent, at.x);
+    run_blocks(net, kernels, b, images, &at, net->block_count, &high, &own, excitations,
+               excitation_stride);
+    run_head(net, kernels, b, images, at.extent, own.x);
+    keep(kernels, b->logits, images, net->fc.out, logits, net->fc.out);
+}
+
+/* ---- in two parts ------------------------------------------------------------------------ */
+
+size_t network_between_bytes(const struct architecture *net, const struct kernels *kernels,
+                             size_t height, size_t width)
+{
+    struct place at = place_of(net, (struct extent){height, width}, last_stage(net));
+    const struct block *block = &net->blocks[at.block];
+    return at.block > 0 && block->has_downsample
+               ? elements(kernels, at.extent, block->conv1.in) * kernels->active_bytes
+               : 0;
+}
+
+void network_begin(const struct architecture *net, const struct kernels *kernels,
+                   const struct network_buffers *b, const float *input, void *between,
+                   float *excitations)
+{
+    struct place at = {.extent = run_stem(net, kernels, b, 1, input)};
+    struct block_buffers own = {0};
+    bool high = false;
+    run_blocks(net, kernels, b, 1, &at, last_stage(net), &high, &own, excitations, 0);
+    memcpy(between, b->active ? b->active : own.x,
+           network_between_bytes(net, kernels, b->height, b->width));
+}
+
+void network_finish(const struct architecture *net, const struct kernels *kernels,
+                    const struct network_buffers *b, size_t images, const void *between,
+                    float *logits, float *excitations, size_t excitation_stride)
+{
+    assert(b->finishes && images >= 1 && images <= b->images);
+    struct place at = place_of(net, (struct extent){b->height, b->width}, last_stage(net));
+    struct block_buffers own = {0};
+    bool high = false;
+    at.between = between;
+    run_blocks(net, kernels, b, images, &at, net->block_count, &high, &own, excitations,
+               excitation_stride);
+    run_head(net, kernels, b, images, at.extent, own.x);
     keep(kernels, b->logits, images, net->fc.out, logits, net->fc.out);
 }
 
 /* ---- ablation ---------------------------------------------------------------------------- */
-
-/* A place in the network, between two blocks. */
-struct place {
-    size_t block, se, offset; /* the next block, its number among those with SE, its gates' place */
-    struct extent extent;
-};
 
 /* One part of the ablations: row 0 is the whole network, until its last branch is taken if it does
  * not stay to the end; each ablation is a row that branches off row 0 at its block. */
@@ -494,7 +579,7 @@ static void run_part(const struct architecture *net, const struct kernels *kerne
             copy_image(kernels, at.extent, block->conv1.in, lay_out_block(b, parts, high).x,
                        b->active, b->kept, b->kept_active);
         }
-        at.extent = branch(kernels, block, b, part->rows, &high, &own, at.extent);
+        at.extent = branch(kernels, block, b, part->rows, &high, &own, at.extent, NULL);
         if (block->has_se && whole && excitations)
             keep(kernels, b->excitation, 1, channels, excitations + at.offset, channels);
         if (block->has_se)

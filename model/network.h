@@ -40,6 +40,7 @@ struct network_buffers {
     struct network_observer *observer; /* or NULL */
     struct network_profile *profile;   /* or NULL */
     bool ablates;                      /* network_ablate may be called */
+    bool finishes;                     /* for network_finish alone */
     void *activations; /* [activation_bytes]: what a block reads and writes, reused by liveness */
     size_t activation_bytes;
     void *active; /* active [images][C][h][w]: x as convolutions read it, where that differs */
@@ -54,7 +55,7 @@ struct network_buffers {
 };
 
 /* Lays the buffers out in the arena (which counts or hands out, see arena.h). height, width,
- * images, team, observer, profile and ablates are set by the caller. */
+ * images, team, observer, profile, ablates and finishes are set by the caller. */
 void network_layout(const struct architecture *net, const struct kernels *kernels,
                     struct network_buffers *buffers, struct arena *arena);
 
@@ -65,6 +66,21 @@ void network_layout(const struct architecture *net, const struct kernels *kernel
 void network_forward(const struct architecture *net, const struct kernels *kernels,
                      const struct network_buffers *b, size_t images, const float *input,
                      float *logits, float *excitations, size_t excitation_stride);
+
+/* The forward pass in two parts, to run the last stage on several images at once: it has most of
+ * the weights, which are then read once for all, and the smallest activations, which all stay in
+ * the caches. Results are those of network_forward. network_begin runs one image up to that stage,
+ * into between[network_between_bytes], with buffers as network_forward's; network_finish the rest,
+ * for images whose `between` lie one after another. Where the last stage begins without a
+ * convolution in its shortcut, network_between_bytes is 0, and neither may be called. */
+size_t network_between_bytes(const struct architecture *net, const struct kernels *kernels,
+                             size_t height, size_t width);
+void network_begin(const struct architecture *net, const struct kernels *kernels,
+                   const struct network_buffers *b, const float *input, void *between,
+                   float *excitations);
+void network_finish(const struct architecture *net, const struct kernels *kernels,
+                    const struct network_buffers *b, size_t images, const void *between,
+                    float *logits, float *excitations, size_t excitation_stride);
 
 /* Runs one image whole, and from each ablation's block on once more with that block's gates
  * replaced; see senet_run_ablated. ablations[count] is sorted by block.

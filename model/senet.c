@@ -22,8 +22,8 @@
 
 #define SIDE_MIN 32
 #define SIDE_MAX 4096
-/* What is shared out within each operation runs in parts of so many images: activations of more
- * would only cost memory. */
+/* What is shared out within each operation, and a core's share in the last stage, runs in parts of
+ * so many images: activations of more would only cost memory. */
 #define IMAGES_AT_ONCE 4
 /* Of a forward pass: 7 a block, and 3. */
 #define MAX_OPERATIONS (6 * MAX_BLOCKS + 3)
@@ -40,9 +40,10 @@ struct senet {
     struct pool *pool;
 };
 
-/* Buffers that a core holds while it runs images of its own. */
+/* Buffers that a core holds while it runs images of its own, one after another, and while it runs
+ * the last stage of several. */
 struct slice {
-    struct network_buffers buffers;
+    struct network_buffers buffers, last;
     atomic_bool held;
 };
 
@@ -51,8 +52,10 @@ struct senet_context {
     size_t max_batch;
     struct arena arena;
     struct network_buffers buffers;
-    struct slice *slices; /* [slice_count], in the same memory; see run_slice */
-    size_t slice_count;   /* one for each core; 0 where cores do not get images of their own */
+    struct slice *slices;   /* [slice_count], in the same memory; see run_slice */
+    size_t slice_count;     /* one for each core; 0 where cores do not get images of their own */
+    unsigned char *between; /* [most_between][between_bytes], see network_begin; or NULL */
+    size_t most_between, between_bytes;
 };
 
 /* ---- opening ----------------------------------------------------------------------------- */
@@ -302,25 +305,38 @@ const char *senet_label(const struct senet *model, size_t index)
 
 /* ---- running ----------------------------------------------------------------------------- */
 
-/* The slices lie over the whole, as never both are in use. */
+/* Lays out buffers from `begin` on, over others that are never in use at the same time. */
+static void lay_over(const struct senet *model, struct network_buffers *buffers, size_t begin,
+                     struct arena *arena)
+{
+    size_t end = arena->used;
+    arena->used = begin;
+    network_layout(&model->net, model->kernels, buffers, arena);
+    if (arena->used < end)
+        arena->used = end;
+}
+
 static void lay_out(struct senet_context *context)
 {
     const struct senet *model = context->model;
     struct arena *arena = &context->arena;
-    size_t begin = arena->used;
-    network_layout(&model->net, model->kernels, &context->buffers, arena);
-    size_t end = arena->used;
-    arena->used = begin;
-    for (size_t i = 0; i < context->slice_count; i++)
-        network_layout(&model->net, model->kernels, &context->slices[i].buffers, arena);
-    if (arena->used < end)
-        arena->used = end;
+    size_t whole = arena->used, begin = whole;
+    for (size_t i = 0; i < context->slice_count; i++, begin = arena->used) {
+        lay_over(model, &context->slices[i].buffers, begin, arena);
+        if (context->most_between > 0)
+            lay_over(model, &context->slices[i].last, begin, arena);
+    }
+    if (context->most_between > 0)
+        context->between = (unsigned char *)arena_floats(
+            arena, context->most_between * context->between_bytes / sizeof(float));
+    lay_over(model, &context->buffers, whole, arena);
 }
 
 /* Images at a time, in the whole and in the slices. */
 static enum error_code size_buffers(struct senet_context *context, size_t height, size_t width,
                                     struct error *err)
 {
+    const struct senet *model = context->model;
     struct network_buffers *whole = &context->buffers;
     size_t cores = pool_cores(whole->team);
     whole->height = height;
@@ -333,9 +349,17 @@ static enum error_code size_buffers(struct senet_context *context, size_t height
     if (!context->slices)
         return error_set(err, ERROR_MEMORY, "context: out of memory");
     context->slice_count = cores;
-    for (size_t i = 0; i < cores; i++)
+    size_t each = context->max_batch / cores; /* images of a core */
+    each = each < IMAGES_AT_ONCE ? each : IMAGES_AT_ONCE;
+    context->between_bytes = network_between_bytes(&model->net, model->kernels, height, width);
+    if (each > 1 && context->between_bytes > 0)
+        context->most_between = cores * each;
+    for (size_t i = 0; i < cores; i++) {
         context->slices[i].buffers =
             (struct network_buffers){.height = height, .width = width, .images = 1};
+        context->slices[i].last = (struct network_buffers){
+            .height = height, .width = width, .images = each, .finishes = true};
+    }
     return ERROR_NONE;
 }
 
@@ -384,24 +408,37 @@ size_t senet_context_bytes(const struct senet_context *context)
     return context->arena.size;
 }
 
-/* Images and where their results go. */
+/* Images and where their results go; how many, where a loop is over them. */
 struct images {
     const struct senet_context *context;
     const float *input;
     float *logits, *excitations; /* excitations: or NULL */
+    size_t count;
 };
 
-/* Runs `count` of the images from `first` on, as many at a time as the buffers hold. */
-static void run_images(const struct images *all, const struct network_buffers *buffers,
-                       size_t first, size_t count)
+/* Those from the first-th on. */
+static struct images images_from(const struct images *all, size_t first, size_t count)
 {
     const struct senet *model = all->context->model;
-    size_t gates = model->info.excitation_floats, pixels = buffers->height * buffers->width;
-    for (size_t end = first + count, n; first < end; first += n) {
-        n = end - first < buffers->images ? end - first : buffers->images;
-        network_forward(&model->net, model->kernels, buffers, n, all->input + first * 3 * pixels,
-                        all->logits + first * model->net.fc.out,
-                        all->excitations ? all->excitations + first * gates : NULL, gates);
+    const struct network_buffers *whole = &all->context->buffers;
+    struct images rest = *all;
+    rest.input += first * 3 * whole->height * whole->width;
+    rest.logits += first * model->net.fc.out;
+    if (rest.excitations)
+        rest.excitations += first * model->info.excitation_floats;
+    rest.count = count;
+    return rest;
+}
+
+/* As many at a time as the buffers hold. */
+static void run_images(const struct images *all, const struct network_buffers *buffers)
+{
+    const struct senet *model = all->context->model;
+    for (size_t first = 0, n; first < all->count; first += n) {
+        n = all->count - first < buffers->images ? all->count - first : buffers->images;
+        struct images part = images_from(all, first, n);
+        network_forward(&model->net, model->kernels, buffers, n, part.input, part.logits,
+                        part.excitations, model->info.excitation_floats);
     }
 }
 
@@ -414,28 +451,71 @@ static struct slice *hold_slice(const struct senet_context *context)
     return &context->slices[i];
 }
 
-/* Item: some images through the whole network on one core, so that all it reads but the weights is
- * in its own caches. */
+/* Item: an image through the whole network on one core, so that all it reads but the weights is in
+ * its own caches. */
 static void run_slice(void *context, size_t i)
 {
     const struct images *all = context;
+    struct images image = images_from(all, i, 1);
     struct slice *slice = hold_slice(all->context);
-    run_images(all, &slice->buffers, i, 1);
+    run_images(&image, &slice->buffers);
     atomic_store(&slice->held, false);
+}
+
+/* Item: the same up to the last stage. */
+static void begin_slice(void *context, size_t i)
+{
+    const struct images *all = context;
+    const struct senet_context *own = all->context;
+    struct images image = images_from(all, i, 1);
+    struct slice *slice = hold_slice(own);
+    network_begin(&own->model->net, own->model->kernels, &slice->buffers, image.input,
+                  own->between + i * own->between_bytes, image.excitations);
+    atomic_store(&slice->held, false);
+}
+
+/* Item: a core's share of the images through the last stage. */
+static void finish_slice(void *context, size_t i)
+{
+    const struct images *all = context;
+    const struct senet_context *own = all->context;
+    size_t share = all->count / own->slice_count;
+    struct images images = images_from(all, i * share, share);
+    struct slice *slice = hold_slice(own);
+    network_finish(&own->model->net, own->model->kernels, &slice->last, share,
+                   own->between + i * share * own->between_bytes, images.logits, images.excitations,
+                   own->model->info.excitation_floats);
+    atomic_store(&slice->held, false);
+}
+
+/* As many images for each core as for any other. */
+static void run_slices(struct senet_context *context, const struct images *all)
+{
+    struct team *team = context->buffers.team;
+    size_t slices = context->slice_count, first = 0, n;
+    for (; all->count - first >= 2 * slices && context->most_between > 0; first += n) {
+        n = all->count - first < context->most_between ? all->count - first : context->most_between;
+        struct images part = images_from(all, first, n);
+        pool_for_long(team, n, begin_slice, &part);
+        pool_for_long(team, slices, finish_slice, &part);
+    }
+    struct images rest = images_from(all, first, all->count - first);
+    pool_for_long(team, rest.count, run_slice, &rest);
 }
 
 void senet_run(struct senet_context *context, size_t batch, const float *input, float *logits,
                float *excitations)
 {
     assert(batch >= 1 && batch <= context->max_batch);
-    struct images all = {context, input, logits, excitations};
+    const struct images all = {context, input, logits, excitations, batch};
     size_t slices = context->slice_count, left = batch;
     if (slices > 0 && batch > 1)
         left = batch % slices;
+    struct images even = images_from(&all, 0, batch - left);
+    struct images odd = images_from(&all, batch - left, left);
     pool_begin(context->buffers.team);
-    pool_for_long(context->buffers.team, batch - left, run_slice, &all);
-    if (left > 0) /* the cores share out each operation */
-        run_images(&all, &context->buffers, batch - left, left);
+    run_slices(context, &even);
+    run_images(&odd, &context->buffers); /* the cores share out each operation */
     pool_end(context->buffers.team);
 }
 
@@ -459,11 +539,11 @@ size_t senet_profile(struct senet_context *context, size_t batch, const float *i
     struct network_operation measured[MAX_OPERATIONS];
     struct network_profile profile = {.operations = measured, .most = MAX_OPERATIONS};
     struct network_buffers *buffers = &context->buffers;
-    struct images all = {context, input, logits, NULL};
     *images = batch < buffers->images ? batch : buffers->images;
+    const struct images all = {context, input, logits, NULL, *images};
     buffers->profile = &profile;
     pool_begin(buffers->team);
-    run_images(&all, buffers, 0, *images);
+    run_images(&all, buffers);
     pool_end(buffers->team);
     buffers->profile = NULL;
     size_t count = profile.count < most ? profile.count : most;

@@ -56,7 +56,7 @@ static void check(const char *path, const char *backend, enum senet_precision pr
     size_t floats = run(path, &options, 1, IMAGES, input, alone, alone_gates);
     static const struct {
         size_t cores, batch;
-    } cases[] = {{2, 1}, {2, 2}, {2, 3}, {2, IMAGES}, {3, 1}, {3, IMAGES - 1}, {5, 2}};
+    } cases[] = {{1, IMAGES}, {2, 1}, {2, 2}, {2, 3}, {2, IMAGES}, {3, 1}, {3, IMAGES - 1}, {5, 2}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         size_t batch = cases[i].batch;
         options.threads = cases[i].cores;

@@ -40,7 +40,7 @@ static struct senet *open_on(const char *path, enum senet_precision precision, c
 {
     struct senet *opened = NULL;
     struct error err = {0};
-    const struct senet_options options = {.precision = precision, .kernels = kernels};
+    const struct senet_options options = {.precision = precision, .kernels = kernels, .threads = 1};
     if (senet_open(path, &options, &opened, &err) != ERROR_NONE)
         fail_msg("%s", err.message);
     return opened;
@@ -181,6 +181,35 @@ static void tile_registers_give_what_vectors_give(void **state)
     free(found[1]);
 }
 
+/* Of several images the last stage runs at once; what lies between is in 8 bits. */
+static void images_at_once_give_what_each_gives(void **state)
+{
+    (void)state;
+    const struct senet_info *info = senet_info(model);
+    size_t classes = info->classes, gates = info->excitation_floats, floats = classes + gates;
+    float *together = malloc(PHOTOS * floats * sizeof *together);
+    float *alone = malloc(PHOTOS * floats * sizeof *alone);
+    assert_true(together && alone);
+    struct calibration *calibration = look(PHOTOS);
+    safetensors_close(
+        write_and_open(calibration, CALIBRATION_MSE, TINY "/model.safetensors", "any.safetensors"));
+    calibration_free(calibration);
+    struct senet *int8 = open_as(written("any.safetensors"), SENET_INT8);
+    struct senet_context *context = NULL;
+    assert_int_equal(senet_context_new(int8, PHOTOS, info->preprocess.height,
+                                       info->preprocess.width, &context, NULL),
+                     ERROR_NONE);
+    senet_run(context, PHOTOS, inputs, together, together + PHOTOS * classes);
+    for (size_t i = 0; i < PHOTOS; i++)
+        senet_run(context, 1, inputs + i * input_floats, alone + i * classes,
+                  alone + PHOTOS * classes + i * gates);
+    assert_memory_equal(together, alone, PHOTOS * floats * sizeof *alone);
+    senet_context_free(context);
+    senet_close(int8);
+    free(together);
+    free(alone);
+}
+
 static void a_second_calibration_replaces_the_first(void **state)
 {
     (void)state;
@@ -299,6 +328,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_stem_shows_the_photos_own_figures),
         cmocka_unit_test(every_method_makes_weights_that_int8_runs),
+        cmocka_unit_test(images_at_once_give_what_each_gives),
         cmocka_unit_test(tile_registers_give_what_vectors_give),
         cmocka_unit_test(a_second_calibration_replaces_the_first),
         cmocka_unit_test(faults_are_told),
