@@ -483,10 +483,12 @@ void network_begin(const struct architecture *net, const struct kernels *kernels
                    const struct network_buffers *b, const float *input, void *between,
                    float *excitations)
 {
+    size_t end = last_stage(net);
+    assert(end > 0);
     struct place at = {.extent = run_stem(net, kernels, b, 1, input)};
     struct block_buffers own = {0};
     bool high = false;
-    run_blocks(net, kernels, b, 1, &at, last_stage(net), &high, &own, excitations, 0);
+    run_blocks(net, kernels, b, 1, &at, end, &high, &own, excitations, 0);
     memcpy(between, b->active ? b->active : own.x,
            network_between_bytes(net, kernels, b->height, b->width));
 }
