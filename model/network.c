@@ -432,23 +432,37 @@ static void run_head(const struct architecture *net, const struct kernels *kerne
                   kernels_vectors(kernels)->packed_bytes(&net->fc)));
 }
 
-/* From a place on up to block `end`; high and own as branch has them. excitations: of all blocks,
- * or NULL. */
-static void run_blocks(const struct architecture *net, const struct kernels *kernels,
-                       const struct network_buffers *b, size_t images, struct place *at, size_t end,
-                       bool *high, struct block_buffers *own, float *excitations,
-                       size_t excitation_stride)
+/* From a place on, where x is at the low end, up to block `end`; returns x there. excitations: of
+ * all blocks, or NULL. */
+static const void *run_blocks(const struct architecture *net, const struct kernels *kernels,
+                              const struct network_buffers *b, size_t images, struct place *at,
+                              size_t end, float *excitations, size_t excitation_stride)
 {
+    struct block_buffers own = {0};
+    bool high = false;
+    assert(at->block < end);
     for (; at->block < end; at->block++) {
         const struct block *block = &net->blocks[at->block];
-        at->extent = branch(kernels, block, b, images, high, own, at->extent, at->between);
+        at->extent = branch(kernels, block, b, images, &high, &own, at->extent, at->between);
         at->between = NULL;
-        join(kernels, block, b, images, at->extent, own, 0, 0);
+        join(kernels, block, b, images, at->extent, &own, 0, 0);
         if (block->has_se && excitations)
             keep(kernels, b->excitation, images, block->conv3.out, excitations + at->offset,
                  excitation_stride);
         at->offset += block->conv3.out;
     }
+    return own.x;
+}
+
+/* The same to the end of the network. */
+static void run_rest(const struct architecture *net, const struct kernels *kernels,
+                     const struct network_buffers *b, size_t images, struct place *at,
+                     float *logits, float *excitations, size_t excitation_stride)
+{
+    const void *x =
+        run_blocks(net, kernels, b, images, at, net->block_count, excitations, excitation_stride);
+    run_head(net, kernels, b, images, at->extent, x);
+    keep(kernels, b->logits, images, net->fc.out, logits, net->fc.out);
 }
 
 void network_forward(const struct architecture *net, const struct kernels *kernels,
@@ -459,12 +473,7 @@ void network_forward(const struct architecture *net, const struct kernels *kerne
     if (b->profile)
         b->profile->last_ns = monotonic_ns();
     struct place at = {.extent = run_stem(net, kernels, b, images, input)};
-    struct block_buffers own = {0};
-    bool high = false;
-    run_blocks(net, kernels, b, images, &at, net->block_count, &high, &own, excitations,
-               excitation_stride);
-    run_head(net, kernels, b, images, at.extent, own.x);
-    keep(kernels, b->logits, images, net->fc.out, logits, net->fc.out);
+    run_rest(net, kernels, b, images, &at, logits, excitations, excitation_stride);
 }
 
 /* ---- in two parts ------------------------------------------------------------------------ */
@@ -483,13 +492,9 @@ void network_begin(const struct architecture *net, const struct kernels *kernels
                    const struct network_buffers *b, const float *input, void *between,
                    float *excitations)
 {
-    size_t end = last_stage(net);
-    assert(end > 0);
     struct place at = {.extent = run_stem(net, kernels, b, 1, input)};
-    struct block_buffers own = {0};
-    bool high = false;
-    run_blocks(net, kernels, b, 1, &at, end, &high, &own, excitations, 0);
-    memcpy(between, b->active ? b->active : own.x,
+    const void *x = run_blocks(net, kernels, b, 1, &at, last_stage(net), excitations, 0);
+    memcpy(between, b->active ? b->active : x,
            network_between_bytes(net, kernels, b->height, b->width));
 }
 
@@ -499,13 +504,8 @@ void network_finish(const struct architecture *net, const struct kernels *kernel
 {
     assert(b->finishes && images >= 1 && images <= b->images);
     struct place at = place_of(net, (struct extent){b->height, b->width}, last_stage(net));
-    struct block_buffers own = {0};
-    bool high = false;
     at.between = between;
-    run_blocks(net, kernels, b, images, &at, net->block_count, &high, &own, excitations,
-               excitation_stride);
-    run_head(net, kernels, b, images, at.extent, own.x);
-    keep(kernels, b->logits, images, net->fc.out, logits, net->fc.out);
+    run_rest(net, kernels, b, images, &at, logits, excitations, excitation_stride);
 }
 
 /* ---- ablation ---------------------------------------------------------------------------- */

@@ -40,7 +40,7 @@ static struct senet *open_on(const char *path, enum senet_precision precision, c
 {
     struct senet *opened = NULL;
     struct error err = {0};
-    const struct senet_options options = {.precision = precision, .kernels = kernels, .threads = 1};
+    const struct senet_options options = {.precision = precision, .kernels = kernels};
     if (senet_open(path, &options, &opened, &err) != ERROR_NONE)
         fail_msg("%s", err.message);
     return opened;
