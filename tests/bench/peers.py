@@ -11,6 +11,9 @@ are shown, of the times and of their ratios to senetd's in the same round. On a 
 CPUs may share a cache at one time and not at another, which changes all figures: how fast they read
 memory in each round (slower where they share one) is told below the table.
 
+OpenVINO runs under both of its hints: for latency a request at a time, for throughput as many at once as
+it asks for.
+
 --precision bf16 compares with OpenVINO and PyTorch in bf16, and with ONNX Runtime, which has no bf16
 on CPUs, in fp32. --precision int8 compares with ONNX Runtime's static quantisation (QDQ, a scale an
 output channel), which OpenVINO runs too, and with OpenVINO's own (NNCF, where it is installed); all
@@ -20,6 +23,7 @@ CPU without AVX-512 (older_cpu.py).
 """
 import argparse
 import ctypes
+import functools
 import json
 import os
 import platform
@@ -59,13 +63,24 @@ class Peer:
         return self.run(np.repeat(x, len(self.input), 0))[0]
 
     def measure(self, seconds):
-        times, end = [], time.perf_counter() + seconds
         self.run(self.input)
+        if hasattr(self.run, "queue"):
+            return self.measure_queue(self.run.queue, seconds)
+        times, end = [], time.perf_counter() + seconds
         while time.perf_counter() < end or len(times) < 3:
             begin = time.perf_counter()
             self.run(self.input)
             times.append(time.perf_counter() - begin)
         return statistics.median(times) * 1e3 / len(self.input)
+
+    def measure_queue(self, queue, seconds):
+        """Of an engine that takes several requests at once; as many of them in each of its places."""
+        done, begin = 0, time.perf_counter()
+        while done % len(queue) or time.perf_counter() < begin + seconds:
+            queue.start_async({0: self.input})
+            done += 1
+        queue.wait_all()
+        return (time.perf_counter() - begin) * 1e3 / (done * len(self.input))
 
 
 class SenetOptions(ctypes.Structure):
@@ -150,16 +165,14 @@ def quantise_onnx(path, config, batch):
     return quantised
 
 
-def quantise_nncf(path, config, batch, threads):
+def quantise_nncf(path, config, batch):
     """OpenVINO's own quantisation of the fp32 network."""
     import nncf
     import openvino as ov
 
     nncf.set_log_level("ERROR")
     inputs = [np.repeat(x, batch, 0) for x in calibration_inputs(config)]
-    model = nncf.quantize(ov.Core().read_model(str(path)), nncf.Dataset(inputs))
-    name, run = openvino(model, threads, "LATENCY", "f32")
-    return name.replace("(", "int8 by NNCF ("), run
+    return nncf.quantize(ov.Core().read_model(str(path)), nncf.Dataset(inputs))
 
 
 def onnx_runtime(path, threads):
@@ -177,10 +190,18 @@ def openvino(path, threads, hint, precision):
     import openvino as ov
 
     settings = {"PERFORMANCE_HINT": hint, "INFERENCE_NUM_THREADS": threads,
-                "INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1}
+                "INFERENCE_PRECISION_HINT": precision}
+    if hint == "LATENCY":
+        settings["NUM_STREAMS"] = 1
     compiled = ov.Core().compile_model(str(path) if isinstance(path, Path) else path, "CPU", settings)
+
+    def run(x):
+        return compiled(x)[compiled.output(0)]
+
+    if hint == "THROUGHPUT":
+        run.queue = ov.AsyncInferQueue(compiled)
     version = ov.__version__.split("-")[0]
-    return f"OpenVINO {version} ({hint})", lambda x: compiled(x)[compiled.output(0)]
+    return f"OpenVINO {version} ({hint})", run
 
 
 def pytorch(model, threads, precision):
@@ -204,16 +225,21 @@ def renamed(made, old, new):
 def peers(args, model, config, batch, path):
     """Functions that each make (name, run)."""
     threads = args.threads
+
+    def openvino_as(mark, source, hint, kind):
+        return renamed(openvino(source, threads, hint, kind), "(", mark)
+
     if args.precision == "int8":
         quantised = quantise_onnx(path, config, batch)
+        by_nncf = functools.cache(lambda: quantise_nncf(path, config, batch))
         return [lambda: renamed(onnx_runtime(quantised, threads), "Runtime", "Runtime int8"),
-                lambda: renamed(openvino(quantised, threads, "LATENCY", "f32"), "(",
-                                "int8 by ONNX Runtime ("),
-                lambda: quantise_nncf(path, config, batch, threads)]
+                lambda: openvino_as("int8 by ONNX Runtime (", quantised, "LATENCY", "f32"),
+                lambda: openvino_as("int8 by NNCF (", by_nncf(), "LATENCY", "f32"),
+                lambda: openvino_as("int8 by NNCF (", by_nncf(), "THROUGHPUT", "f32")]
     kind, mark = ("bf16", "bf16 (") if args.precision == "bf16" else ("f32", "(")
     return [lambda: onnx_runtime(path, threads),
-            lambda: renamed(openvino(path, threads, "LATENCY", kind), "(", mark),
-            lambda: renamed(openvino(path, threads, "THROUGHPUT", kind), "(", mark),
+            lambda: openvino_as(mark, path, "LATENCY", kind),
+            lambda: openvino_as(mark, path, "THROUGHPUT", kind),
             lambda: pytorch(model, threads, args.precision)]
 
 
