@@ -23,6 +23,7 @@ struct loader {
     const char *se; /* infix of the squeeze-and-excitation tensors; NULL in a plain ResNet */
     size_t parameters;
     struct packing packing;
+    const struct packing_item *last; /* the convolution read last */
     struct error *err;
 };
 
@@ -115,18 +116,13 @@ static enum error_code read_batch_norm(struct loader *loader, const char *prefix
     return code;
 }
 
-/* Has a convolution whose shape is known packed, with scale[out] and shift[out]; those and in_mean
- * are given away. */
-static void store(struct loader *loader, const struct kernels *kernels, const struct tensor *tensor,
-                  struct conv *conv, double *scale, float *in_mean)
+/* Has a convolution whose shape is known packed, with its scale[out] and shift[out]; those and
+ * in_mean are given away. */
+static const struct packing_item *store(struct loader *loader, struct packing_item item)
 {
-    float *packed = arena_floats(loader->arena, kernels->packed_bytes(conv) / sizeof(float));
-    packing_add(&loader->packing, (struct packing_item){.tensor = tensor,
-                                                        .kernels = kernels,
-                                                        .conv = conv,
-                                                        .packed = packed,
-                                                        .scale = scale,
-                                                        .in_mean = in_mean});
+    size_t bytes = item.kernels->packed_bytes(item.conv);
+    item.packed = arena_floats(loader->arena, bytes / sizeof(float));
+    return packing_add(&loader->packing, item);
 }
 
 /* ---- quantisation -------------------------------------------------------------------------- */
@@ -194,15 +190,21 @@ static enum error_code read_conv_bn(struct loader *loader, const char *conv_name
     if (code == ERROR_NONE)
         code = read_input_mean(loader, input_name, conv->in, &in_mean);
     if (code == ERROR_NONE)
-        store(loader, loader->kernels, tensor, conv, scale, in_mean);
+        loader->last = store(loader, (struct packing_item){.tensor = tensor,
+                                                           .kernels = loader->kernels,
+                                                           .conv = conv,
+                                                           .scale = scale,
+                                                           .in_mean = in_mean});
     else
         free(scale);
     return code;
 }
 
 /* A fully connected layer with bias; its weight is [out, in] or, as a 1x1 convolution,
- * [out, in, 1, 1]. */
-static enum error_code read_fc(struct loader *loader, const char *name, struct conv *fc)
+ * [out, in, 1, 1]. Where it is to read through a convolution (see struct packing_item), fc->in
+ * becomes that one's input. */
+static enum error_code read_fc(struct loader *loader, const char *name,
+                               const struct packing_item *through, struct conv *fc)
 {
     char weight_name[128];
     snprintf(weight_name, sizeof weight_name, "%s.weight", name);
@@ -223,8 +225,14 @@ static enum error_code read_fc(struct loader *loader, const char *name, struct c
         scale[fc->out + c] = (double)values[c];
     }
     free(values);
+    if (through)
+        fc->in = through->conv->in;
     if (code == ERROR_NONE)
-        store(loader, kernels_vectors(loader->kernels), tensor, fc, scale, NULL);
+        store(loader, (struct packing_item){.tensor = tensor,
+                                            .through = through,
+                                            .kernels = kernels_vectors(loader->kernels),
+                                            .conv = fc,
+                                            .scale = scale});
     else
         free(scale);
     return code;
@@ -256,10 +264,10 @@ static enum error_code read_se(struct loader *loader, const char *prefix, struct
         return ERROR_NONE;
     block->fc1 = (struct conv){.in = channels, .relu = true};
     snprintf(name, sizeof name, "%s%s1", prefix, loader->se);
-    TRY(read_fc(loader, name, &block->fc1));
+    TRY(read_fc(loader, name, loader->last, &block->fc1));
     block->fc2 = (struct conv){.in = block->fc1.out, .out = channels};
     snprintf(name, sizeof name, "%s%s2", prefix, loader->se);
-    return read_fc(loader, name, &block->fc2);
+    return read_fc(loader, name, NULL, &block->fc2);
 }
 
 /* Where a stage's stride sits: on the 3x3 in timm's layout and in every ResNeXt, on the first 1x1
@@ -341,11 +349,11 @@ static enum error_code read_blocks(struct loader *loader, struct architecture *o
             TRY(read_block(loader, out->legacy, channels, block));
             channels = block->conv3.out;
             if (out->block_count > 1)
-                block[-1].next_scale = block->conv1.in_scale;
+                block[-1].conv3.out_scale = block->conv1.in_scale;
         }
     }
     out->fc = (struct conv){.in = channels};
-    return read_fc(loader, out->legacy ? "last_linear" : "fc", &out->fc);
+    return read_fc(loader, out->legacy ? "last_linear" : "fc", NULL, &out->fc);
 }
 
 static bool ends_with(const char *name, const char *tail)

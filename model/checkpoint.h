@@ -27,9 +27,10 @@ struct block {
     size_t index;                    /* 0-based within the stage */
     struct conv conv1, conv2, conv3; /* conv3.out is the block's channels C */
     bool has_se, has_downsample;
-    struct conv fc1, fc2; /* excitation: C -> C / r -> C; on fp32 vectors, as the classifier */
+    /* Excitation, on fp32 vectors, as the classifier: C -> C / r -> C, but fc1 has conv3 folded in,
+     * and reads the mean of what conv3 reads: C / 4 -> C / r. */
+    struct conv fc1, fc2;
     struct conv downsample;
-    float next_scale; /* in_scale of the next block's conv1; 0 after the last */
 };
 
 struct architecture {

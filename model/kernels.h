@@ -9,8 +9,8 @@
  * Activations come in two kinds:
  *   active   what a convolution reads: after a ReLU, at least 0 (but for the stem's photo, which is
  *            always fp32 [3][height][width])
- *   linear   what a convolution without ReLU writes, and the residual stream: what is scaled,
- *            added and averaged
+ *   linear   what a convolution without ReLU writes, and the residual stream: what is added, and
+ *            averaged at the end
  * and their elements, like the packed weights, depend on the precision:
  *            weights             active               linear    sums
  *   fp32     fp32                fp32                 fp32      fp32
@@ -37,9 +37,10 @@ struct conv {
     size_t kernel;  /* side of the window */
     size_t stride, pad, groups;
     bool planar_in; /* the input is fp32 NCHW, [3][height][width]: the stem's photo; stride 2 */
-    bool relu;      /* a ReLU follows: the output is active, else linear */
-    /* int8: what one unit of the active input and output stands for; else not read. A photo may
-     * be negative, and its bytes have 128 for zero. */
+    bool relu;      /* a ReLU follows at once: the output is active, else linear */
+    /* int8: what one unit of the active input and output stands for; else not read. Of conv_join
+     * the output is that after its ReLU. A photo may be negative, and its bytes have 128 for zero.
+     */
     float in_scale, out_scale;
     const float *in_mean; /* int8, for pack alone: [in], of the input's channels, or NULL */
     const void *packed;   /* weights and bias as the backend packed them */
@@ -75,11 +76,13 @@ struct kernels {
      * rest of its batch, nor on the team's helpers, to the last bit. */
     void (*conv)(const struct conv *conv, size_t batch, size_t height, size_t width, const void *in,
                  void *scratch, void *out, struct team *team);
-    /* The same of a 1x1 convolution of stride 1 without ReLU, and sums[batch][kernels_parts][C] of
-     * what it wrote, while that is still near: as sum_pixels gives them, to the last bit. NULL
-     * where the backend has no better way than one after the other. */
-    void (*conv_squeeze)(const struct conv *conv, size_t batch, size_t height, size_t width,
-                         const void *in, void *out, float *sums, struct team *team);
+    /* The end of a block, by its last convolution, 1x1 of stride 1 without ReLU: x[batch] =
+     * relu(gates[batch][C] * (conv(in[batch]) + bias) + x[batch]), where x is the shortcut, linear.
+     * Where active is another kind, active[batch] <- x in units of conv->out_scale, unless it is
+     * NULL. Bits and scratch as above. */
+    void (*conv_join)(const struct conv *conv, size_t batch, size_t height, size_t width,
+                      const void *in, const float *gates, void *scratch, void *x, void *active,
+                      struct team *team);
     /* The operations between convolutions work on planes: a plane is one block of channels of one
      * image, [height][width][c]; a batch has batch * (C / c) of them, one after another. */
     /* out[planes][out_height][out_width][c], active from active: 3x3 max-pool of stride 2; `pad`
@@ -87,15 +90,10 @@ struct kernels {
      * for nothing. */
     void (*max_pool)(size_t planes, size_t c, size_t height, size_t width, size_t pad,
                      size_t out_height, size_t out_width, const void *in, void *out);
-    /* out[planes][c], fp32 = the sums of the pixels begin..end-1 of in[planes][area][c], linear:
-     * for the squeeze, and the last pool. */
-    void (*sum_pixels)(size_t planes, size_t c, size_t area, size_t begin, size_t end,
+    /* out[planes][c], fp32 = the sums of the pixels begin..end-1 of in[planes][area][c]: linear,
+     * for the last pool, or active, in their units, for the squeeze. */
+    void (*sum_pixels)(bool active, size_t planes, size_t c, size_t area, size_t begin, size_t end,
                        const void *in, float *out);
-    /* y[planes][area][c] = relu(u * gate[planes][c] + shortcut), all linear; y may be the shortcut.
-     * A gate of NULL is all ones. Where active is another kind, active <- y in units of `scale`,
-     * unless it is NULL. */
-    void (*scale_add_relu)(size_t planes, size_t c, size_t area, const void *u, const float *gate,
-                           const void *shortcut, void *y, void *active, float scale);
     /* Runs the convolution's inner instruction `loops` times on registers alone and returns the
      * multiply-adds done: the most that a core can do. NULL where it is not the backend's own. */
     double (*peak)(size_t loops);

@@ -81,10 +81,26 @@ INLINE void prefetch_ahead(const struct tile *t, size_t block)
             __builtin_prefetch(t->ahead + l * LANES + r * SIMD_FLOATS);
 }
 
+/* As block_end and join_block, of a register of outputs at channel `at` of a pixel's block. */
+INLINE void register_end(const struct tile *t, sums sum, size_t pixel, size_t at)
+{
+    unsigned char *out = t->out + pixel * t->out_pixel;
+    if (!t->gates) {
+        sums_end(sum, t->bias + at, t->head, t->relu, out, at);
+        return;
+    }
+    linear *x = (linear *)(void *)out + at;
+    vec value = sums_value(sum, t->bias + at, t->head);
+    value = positive(value * LOAD(t->gates + at) + bf16_load(x));
+    bf16_store(x, value);
+    if (APART && t->next)
+        active_store(t->next + pixel * LANES + at, value * t->inverse);
+}
+
 /* `count` pixels from each of the places on, counted in the row: of two places two registers' worth
- * of outputs from the first-th on, of one all four. */
+ * of outputs from the first-th on, of one all four. Pixels before `fresh` are stored already. */
 INLINE void tile_body(const struct tile *t, const size_t places, const size_t *place, size_t count,
-                      size_t step, size_t first)
+                      size_t fresh, size_t step, size_t first)
 {
     _Alignas(64) sums sum[REGISTERS][ROWS];
     const size_t words = words_of(t), wide = REGISTERS / places;
@@ -128,37 +144,39 @@ INLINE void tile_body(const struct tile *t, const size_t places, const size_t *p
     _tile_stored(SUM_3, sum[3], sizeof(sums));
     BARRIER();
     for (size_t s = 0; s < REGISTERS; s++) {
-        size_t at = (first + s % wide) * SIMD_FLOATS;
-        unsigned char *out = t->out + place[s / wide] * t->out_pixel;
-        for (size_t p = 0; p < count; p++, out += t->out_pixel)
-            sums_end(sum[s][p], t->bias + at, t->head, t->relu, out, at);
+        size_t at = (first + s % wide) * SIMD_FLOATS, begin = place[s / wide];
+        for (size_t p = s / wide + 1 == places ? fresh - begin : 0; p < count; p++)
+            register_end(t, sum[s][p], begin + p, at);
     }
 }
 
-static void tile_of_one(const struct tile *t, const size_t *place, size_t count, size_t step)
+static void tile_of_one(const struct tile *t, const size_t *place, size_t count, size_t fresh,
+                        size_t step)
 {
-    tile_body(t, 1, place, count, step, 0);
+    tile_body(t, 1, place, count, fresh, step, 0);
 }
 
-static void tile_of_two(const struct tile *t, const size_t *place, size_t count, size_t step,
-                        size_t first)
+static void tile_of_two(const struct tile *t, const size_t *place, size_t count, size_t fresh,
+                        size_t step, size_t first)
 {
-    tile_body(t, 2, place, count, step, first);
+    tile_body(t, 2, place, count, fresh, step, first);
 }
 
 /* Output pixels of one row. Pieces are all of the configured size, so the last may begin within the
- * one before, and writes the same there again. */
+ * one before; what that stored is not joined again. */
 static void run_row(struct tile *tile, size_t pixels, size_t in_step)
 {
     size_t count = piece_of(pixels), pieces = divide_up(pixels, count);
     for (size_t piece = 0; piece < pieces; piece += 2) {
         size_t place[] = {min_size(piece * count, pixels - count),
                           min_size((piece + 1) * count, pixels - count)};
-        if (piece + 1 == pieces)
-            tile_of_one(tile, place, count, in_step);
+        bool alone = piece + 1 == pieces;
+        size_t fresh = (alone ? piece : piece + 1) * count; /* of the last of them */
+        if (alone)
+            tile_of_one(tile, place, count, fresh, in_step);
         else
             for (size_t first = 0; first < REGISTERS; first += REGISTERS / 2)
-                tile_of_two(tile, place, count, in_step, first);
+                tile_of_two(tile, place, count, fresh, in_step, first);
         tile->ahead += tile->blocks * tile->ahead_lines * LANES;
     }
 }

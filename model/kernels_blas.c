@@ -18,8 +18,8 @@ static size_t conv_scratch(const struct conv *conv, size_t batch, size_t height,
                            const struct team *team)
 {
     (void)batch, (void)team; /* one image at a time */
-    if (is_gemm(conv))
-        return 0;
+    if (is_gemm(conv))       /* one of them may join */
+        return conv->relu ? 0 : height * width * conv->out * sizeof(float);
     return conv_out(conv, height) * conv_out(conv, width) * conv->kernel * conv->kernel *
            (conv->in / conv->groups) * sizeof(float);
 }
@@ -103,4 +103,22 @@ static void conv_gemm(const struct conv *conv, size_t batch, size_t height, size
     }
 }
 
-const struct kernels kernels_blas = NHWC_BACKEND("blas", conv_scratch, conv_gemm);
+static void conv_join(const struct conv *conv, size_t batch, size_t height, size_t width,
+                      const void *input, const float *gates, void *scratch, void *shortcut,
+                      void *active, struct team *team)
+{
+    const float *in = input;
+    float *x = shortcut;
+    (void)active; /* is the same kind */
+    for (size_t n = 0; n < batch; n++, in += height * width * conv->in, gates += conv->out) {
+        const float *u = scratch;
+        conv_gemm(conv, 1, height, width, in, NULL, scratch, team);
+        for (size_t p = 0; p < height * width; p++)
+            for (size_t c = 0; c < conv->out; c++, u++, x++) {
+                float value = *u * gates[c] + *x;
+                *x = value > 0 ? value : 0;
+            }
+    }
+}
+
+const struct kernels kernels_blas = NHWC_BACKEND("blas", conv_scratch, conv_gemm, conv_join);

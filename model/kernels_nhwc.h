@@ -30,11 +30,12 @@ static void max_pool(size_t planes, size_t c, size_t height, size_t width, size_
 
 /* Sums run over 64 pixels before they are added up, which keeps the rounding error of large
  * images small. */
-static void sum_pixels(size_t planes, size_t c, size_t area, size_t begin, size_t end,
+static void sum_pixels(bool active, size_t planes, size_t c, size_t area, size_t begin, size_t end,
                        const void *input, float *sums)
 {
     enum { RUN = 64, WIDTH = 16 };
     const float *in = input;
+    (void)active; /* both are fp32 */
     for (size_t n = 0; n < planes; n++, in += area * c, sums += c)
         for (size_t c0 = 0; c0 < c; c0 += WIDTH) {
             size_t width = c - c0 < WIDTH ? c - c0 : WIDTH;
@@ -51,21 +52,6 @@ static void sum_pixels(size_t planes, size_t c, size_t area, size_t begin, size_
             for (size_t i = 0; i < width; i++)
                 sums[c0 + i] = total[i];
         }
-}
-
-static void scale_add_relu(size_t planes, size_t c, size_t area, const void *branch,
-                           const float *gate, const void *shortcut, void *sum, void *active,
-                           float scale)
-{
-    const float *u = branch, *add = shortcut;
-    float *y = sum;
-    for (size_t n = 0; n < planes; n++, gate += gate ? c : 0)
-        for (size_t p = 0; p < area; p++, u += c, add += c, y += c)
-            for (size_t i = 0; i < c; i++) {
-                float value = (gate ? u[i] * gate[i] : u[i]) + add[i];
-                y[i] = value > 0 ? value : 0;
-            }
-    (void)active, (void)scale;
 }
 
 static bool supported(void)
@@ -101,10 +87,10 @@ static void pack(const struct conv *conv, const float *source, const float *bias
                 weights[((o / out_g * taps + t) * in_g + i) * out_g + o % out_g] = *source++;
 }
 
-#define NHWC_BACKEND(NAME, CONV_SCRATCH, CONV)                                                     \
+#define NHWC_BACKEND(NAME, CONV_SCRATCH, CONV, CONV_JOIN)                                          \
     {                                                                                              \
         .name = NAME, .precision = PRECISION_FP32, .native = true, .lanes = 0,                     \
         .supported = supported, .active_bytes = sizeof(float), .linear_bytes = sizeof(float),      \
         .packed_bytes = packed_bytes, .pack = pack, .conv_scratch = CONV_SCRATCH, .conv = CONV,    \
-        .max_pool = max_pool, .sum_pixels = sum_pixels, .scale_add_relu = scale_add_relu           \
+        .conv_join = CONV_JOIN, .max_pool = max_pool, .sum_pixels = sum_pixels                     \
     }

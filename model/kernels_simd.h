@@ -17,7 +17,12 @@
  *   active, linear  a channel of either kind of activations (see kernels.h)
  *   sums            a register of sums, one an output channel
  *   sums_begin, sums_add, sums_end    what a register of sums starts from, takes in, and stores
+ *   sums_value                        what it stands for, in fp32
  *   block_end                         stores a pixel's block, all registers of it at once
+ *   linear_load_block, linear_store_block   a block's linear channels as fp32, in registers whose
+ *                        order is that of linear_swap (see block_swap)
+ *   active_store_block   active ones, from such registers, of at least 0 in their units
+ *   APART           whether active activations are of another kind than linear ones
  *   weights_register, weights_load    a vector of packed words, ready for sums_add
  *   weights_forget                    see FORGET in kernels_vector.h
  *   HEAD_FLOATS, pack_head, pack_weight   what lies before the weights, and the weights
@@ -192,10 +197,6 @@ static size_t out_bytes(const struct conv *conv)
     return LANES * (conv->relu ? sizeof(active) : sizeof(linear));
 }
 
-/* In kernels_simd_pointwise.h. */
-static void sum_pixels(size_t planes, size_t c, size_t area, size_t begin, size_t end,
-                       const void *input, float *out);
-
 /* ---- the work, cut into items --------------------------------------------------------------- */
 
 /* A convolution and how it is cut into items for the team: groups of up to `wide` output blocks,
@@ -211,7 +212,8 @@ struct job {
     size_t groups, chunks;
     bool weights_outside; /* the outer loop is over groups, else over images and chunks */
     enum input input;
-    float *squeezed; /* NULL, or [images][kernels_parts][blocks][16] of what is written */
+    const float *gates; /* [images][blocks][16], where `out` is joined with; else NULL */
+    active *next;       /* its active form, or NULL */
 };
 
 #ifndef NEAR_BYTES
@@ -273,8 +275,11 @@ static void run_part(const struct job *job, size_t image, size_t b, size_t width
                         .out_pixel = out_bytes(conv),
                         .out_block = job->rows * job->columns * out_bytes(conv),
                         .relu = conv->relu,
+                        .inverse = job->next ? 1 / conv->out_scale : 0,
                         .kept_pixel = width * REGISTERS,
                         .kept_block = REGISTERS};
+    if (job->gates)
+        tile.gates = job->gates + (image * job->blocks + b) * LANES;
     tiles_begin(&tile, width, job->input, columns);
     for (size_t k = 0; k < reach.count; k += step) {
         tile.blocks = min_size(step, reach.count - k);
@@ -291,6 +296,8 @@ static void run_part(const struct job *job, size_t image, size_t b, size_t width
                       y * stride * tile.in_row + region.left * stride * pixel;
             tile.out = job->out + image * job->out_image + b * tile.out_block +
                        (y * job->columns + region.left) * tile.out_pixel;
+            if (job->next)
+                tile.next = job->next + (size_t)(tile.out - job->out) / sizeof(linear);
             run_row(&tile, columns, stride * pixel);
         }
     }
@@ -327,19 +334,7 @@ static void run_group(const struct job *job, size_t image, size_t group, struct 
     }
 }
 
-/* The sums of a group's output in parts first..last-1 of an image that is one long row. */
-static void sum_group(const struct job *job, size_t image, size_t group, size_t first, size_t last)
-{
-    size_t area = job->columns, b = group * job->wide;
-    size_t blocks = min_size(job->wide, job->blocks - b), plane = area * out_bytes(job->conv);
-    size_t parts = image * kernels_parts(area);
-    for (size_t p = first; p < last; p++)
-        sum_pixels(blocks, LANES, area, kernels_part(area, p), kernels_part(area, p + 1),
-                   job->out + image * job->out_image + b * plane,
-                   job->squeezed + ((parts + p) * job->blocks + b) * LANES);
-}
-
-/* Item i: a group of output blocks, an image, a chunk of its pixels, or of its parts. */
+/* Item i: a group of output blocks, an image, a chunk of its pixels. */
 static void run_item(void *context, size_t i)
 {
     const struct job *job = context;
@@ -347,30 +342,15 @@ static void run_item(void *context, size_t i)
     size_t group = job->weights_outside ? i / all : i % job->groups;
     size_t piece = job->weights_outside ? i % all : i / job->groups;
     size_t chunk = piece % job->chunks, image = piece / job->chunks;
-    size_t parts = kernels_parts(job->columns), first = parts * chunk / job->chunks;
-    size_t last = parts * (chunk + 1) / job->chunks;
     struct region region = {0, job->rows, 0, job->columns};
     if (job->rows > 1) {
         region.top = job->rows * chunk / job->chunks;
         region.bottom = job->rows * (chunk + 1) / job->chunks;
-    } else if (job->squeezed) {
-        region.left = kernels_part(job->columns, first);
-        region.right = kernels_part(job->columns, last);
     } else {
         region.left = job->columns * chunk / job->chunks;
         region.right = job->columns * (chunk + 1) / job->chunks;
     }
     run_group(job, image, group, region);
-    if (job->squeezed)
-        sum_group(job, image, group, first, last);
-}
-
-/* The next number of chunks into which an image's parts can be cut evenly. */
-static size_t even_chunks(size_t parts, size_t chunks)
-{
-    while (chunks < parts && parts % chunks != 0)
-        chunks++;
-    return min_size(chunks, parts);
 }
 
 /* Chunks of an image's pixels: so many that the last items end together on all cores, each of some
@@ -392,8 +372,6 @@ static void choose_chunks(struct job *job, size_t cores)
     if (cores > 1 && items * wanted < cores * ITEMS_A_CORE)
         wanted = min_size(divide_up(cores * ITEMS_A_CORE, items), most);
     job->chunks = wanted ? wanted : 1;
-    if (job->squeezed)
-        job->chunks = even_chunks(kernels_parts(job->columns), job->chunks);
 }
 
 /* The copy of the images as the tiles read them. */
@@ -498,8 +476,10 @@ static void copy_images(struct copy *copy, size_t batch, struct team *team)
                  conv->planar_in ? copy_photo_row : copy_row_with_border, copy);
 }
 
+/* gates and next: of conv_join, or NULL. */
 static void convolve(const struct conv *conv, size_t batch, size_t height, size_t width,
-                     const void *in, void *scratch, void *out, float *squeezed, struct team *team)
+                     const void *in, const float *gates, void *scratch, void *out, void *next,
+                     struct team *team)
 {
     size_t oh = conv_out(conv, height), ow = conv_out(conv, width);
     size_t cores = pool_room(team);
@@ -514,8 +494,9 @@ static void convolve(const struct conv *conv, size_t batch, size_t height, size_
                       .rows = row ? 1 : oh,
                       .columns = row ? oh * ow : ow,
                       .blocks = blocks_of(conv->out),
-                      .input = input_of(conv),
-                      .squeezed = squeezed};
+                      .input = gates ? joined : input_of(conv),
+                      .gates = gates,
+                      .next = next};
     job.in_block = job.in_image / in_blocks(conv);
     job.wide = widest(conv, job.columns);
     if (job.rows * job.columns * batch == 1) /* a vector: a group for each core */
@@ -535,13 +516,14 @@ static void convolve(const struct conv *conv, size_t batch, size_t height, size_
 static void conv_direct(const struct conv *conv, size_t batch, size_t height, size_t width,
                         const void *in, void *scratch, void *out, struct team *team)
 {
-    convolve(conv, batch, height, width, in, scratch, out, NULL, team);
+    convolve(conv, batch, height, width, in, NULL, scratch, out, NULL, team);
 }
 
-static void conv_squeeze(const struct conv *conv, size_t batch, size_t height, size_t width,
-                         const void *in, void *out, float *squeezed, struct team *team)
+static void conv_join(const struct conv *conv, size_t batch, size_t height, size_t width,
+                      const void *in, const float *gates, void *scratch, void *x, void *active_x,
+                      struct team *team)
 {
-    convolve(conv, batch, height, width, in, NULL, out, squeezed, team);
+    convolve(conv, batch, height, width, in, gates, scratch, x, active_x, team);
 }
 
 /* Where Winograd's forms do not pay (kernels_winograd.h) every convolution is direct. */

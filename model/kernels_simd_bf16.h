@@ -70,6 +70,13 @@ INLINE sums sums_add(sums sum, word value, weights_register w)
 }
 #endif
 
+/* What a register of sums stands for. */
+INLINE vec sums_value(sums sum, const float *bias, size_t head)
+{
+    (void)bias, (void)head;
+    return sum;
+}
+
 /* Stores a register of a pixel's block at `out`, whose first channel is `first`. */
 INLINE void sums_end(sums sum, const float *bias, size_t head, bool relu, void *out, size_t first)
 {
@@ -108,6 +115,15 @@ INLINE active photo_active(float value, float inverse)
     (void)inverse;
     return bf16_from_float(value);
 }
+
+#define linear_swap        block_swap
+#define linear_load_block  bf16_load_block
+#define linear_store_block bf16_store_block
+/* Active and linear are one, and nothing is stored twice. */
+#define APART              false
+#define active_sum         linear_sum
+#define active_store       bf16_store
+#define active_store_block bf16_store_block
 
 /* Tile registers multiply bf16 sixteen times as fast as vectors do fp32. */
 #ifdef SIMD_TILE_DOT
@@ -161,11 +177,6 @@ INLINE void winograd_end(sums sum, const float *bias, size_t head, bool relu, vo
 #include "kernels_winograd.h"
 #endif
 
-#define linear_swap        block_swap
-#define linear_load_block  bf16_load_block
-#define linear_store_block bf16_store_block
-/* Active and linear are one, and nothing is stored twice. */
-#define active_store_block bf16_store_block
 #include "kernels_simd_pointwise.h"
 
 #include "kernels_dense.h"
@@ -182,8 +193,7 @@ const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
                                     .pack = form_pack,
                                     .conv_scratch = form_scratch,
                                     .conv = form_conv,
-                                    .conv_squeeze = conv_squeeze,
+                                    .conv_join = conv_join,
                                     .max_pool = max_pool,
                                     .sum_pixels = sum_pixels,
-                                    .scale_add_relu = scale_add_relu,
                                     .peak = peak};

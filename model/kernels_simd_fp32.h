@@ -33,6 +33,13 @@ INLINE sums sums_add(sums sum, word value, weights_register w)
     return fp32_add(sum, value, w);
 }
 
+/* What a register of sums stands for. */
+INLINE vec sums_value(sums sum, const float *bias, size_t head)
+{
+    (void)bias, (void)head;
+    return sum;
+}
+
 /* Stores a register of a pixel's block at `out`, whose first channel is `first`. */
 INLINE void sums_end(sums sum, const float *bias, size_t head, bool relu, void *out, size_t first)
 {
@@ -67,6 +74,28 @@ INLINE active photo_active(float value, float inverse)
     (void)inverse;
     return value;
 }
+
+INLINE void linear_swap(vec block[REGISTERS])
+{
+    (void)block;
+}
+
+INLINE void linear_load_block(const linear *from, vec block[REGISTERS])
+{
+    for (size_t r = 0; r < REGISTERS; r++)
+        block[r] = LOAD(from + r * SIMD_FLOATS);
+}
+
+INLINE void linear_store_block(linear *to, const vec block[REGISTERS])
+{
+    for (size_t r = 0; r < REGISTERS; r++)
+        *(vec *)(to + r * SIMD_FLOATS) = block[r];
+}
+
+/* Active and linear are one, and nothing is stored twice. */
+#define APART              false
+#define active_sum         linear_sum
+#define active_store_block linear_store_block
 
 #include "kernels_simd.h"
 
@@ -109,25 +138,6 @@ INLINE void winograd_end(sums sum, const float *bias, size_t head, bool relu, vo
 
 #include "kernels_winograd.h"
 
-INLINE void linear_swap(vec block[REGISTERS])
-{
-    (void)block;
-}
-
-INLINE void linear_load_block(const linear *from, vec block[REGISTERS])
-{
-    for (size_t r = 0; r < REGISTERS; r++)
-        block[r] = LOAD(from + r * SIMD_FLOATS);
-}
-
-INLINE void linear_store_block(linear *to, const vec block[REGISTERS])
-{
-    for (size_t r = 0; r < REGISTERS; r++)
-        *(vec *)(to + r * SIMD_FLOATS) = block[r];
-}
-
-/* Active and linear are one, and nothing is stored twice. */
-#define active_store_block linear_store_block
 #include "kernels_simd_pointwise.h"
 
 const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
@@ -141,8 +151,7 @@ const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
                                     .pack = form_pack,
                                     .conv_scratch = form_scratch,
                                     .conv = form_conv,
-                                    .conv_squeeze = conv_squeeze,
+                                    .conv_join = conv_join,
                                     .max_pool = max_pool,
                                     .sum_pixels = sum_pixels,
-                                    .scale_add_relu = scale_add_relu,
                                     .peak = peak};

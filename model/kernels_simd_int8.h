@@ -129,6 +129,40 @@ INLINE void active_store_block(active *to, const vec block[REGISTERS])
 #endif
 }
 
+/* Sums of activations as 16 bits, of which up to SUM_MOST fit. */
+#define SUM_LANES (LANES < 2 * SIMD_FLOATS ? LANES : 2 * SIMD_FLOATS)
+#define SUM_MOST  (UINT16_MAX / 255)
+typedef uint16_t word_sums __attribute__((vector_size(SUM_LANES * 2)));
+typedef active summed
+    __attribute__((vector_size(SUM_LANES * sizeof(active)), aligned(1), may_alias));
+
+INLINE void add_actives(const active *from, word_sums sum[LANES / SUM_LANES])
+{
+    for (size_t i = 0; i < LANES / SUM_LANES; i++) {
+        const void *lanes = from + i * SUM_LANES;
+        sum[i] += __builtin_convertvector(*(const summed *)lanes, word_sums);
+    }
+}
+
+/* The sums of so many pixels' blocks, SUM_MOST at most, in order. */
+INLINE void active_sum(const active *from, size_t pixels, vec out[REGISTERS])
+{
+    uint16_t totals[LANES];
+    word_sums even[LANES / SUM_LANES] = {0}, odd[LANES / SUM_LANES] = {0}; /* they overlap */
+    for (size_t p = 0; p < pixels; p += 2) {
+        add_actives(from + p * LANES, even);
+        if (p + 1 < pixels)
+            add_actives(from + (p + 1) * LANES, odd);
+    }
+    for (size_t i = 0; i < LANES / SUM_LANES; i++)
+        even[i] += odd[i];
+    memcpy(totals, even, sizeof totals);
+    for (size_t r = 0; r < REGISTERS; r++) {
+        uvec wide = __builtin_convertvector(*(const bf16_vec *)(totals + r * SIMD_FLOATS), uvec);
+        out[r] = __builtin_convertvector((ivec)wide, vec);
+    }
+}
+
 /* Sums in units of the output, with the bias. */
 INLINE vec sums_value(sums sum, const float *bias, size_t head)
 {
@@ -217,6 +251,11 @@ INLINE active photo_active(float value, float inverse)
     return (active)(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
+#define linear_swap        block_swap
+#define linear_load_block  bf16_load_block
+#define linear_store_block bf16_store_block
+#define APART              true
+
 /* Bytes are multiplied as fast as Winograd's 16 bits would be with fewer products. */
 #if GROUP == 4
 #define DIRECT_ALONE
@@ -253,9 +292,6 @@ INLINE void winograd_end(sums sum, const float *bias, size_t head, bool relu, vo
 #include "kernels_winograd.h"
 #endif
 
-#define linear_swap        block_swap
-#define linear_load_block  bf16_load_block
-#define linear_store_block bf16_store_block
 #include "kernels_simd_pointwise.h"
 
 #include "kernels_dense.h"
@@ -272,8 +308,7 @@ const struct kernels SIMD_SYMBOL = {.name = SIMD_NAME,
                                     .pack = form_pack,
                                     .conv_scratch = form_scratch,
                                     .conv = form_conv,
-                                    .conv_squeeze = conv_squeeze,
+                                    .conv_join = conv_join,
                                     .max_pool = max_pool,
                                     .sum_pixels = sum_pixels,
-                                    .scale_add_relu = scale_add_relu,
                                     .peak = peak};

@@ -1,10 +1,8 @@
 /* kernels_simd_pointwise.h - the operations between convolutions (see kernels.h) for the SIMD
  * backends, a register's worth of channels at a time; included by a precision's header, which
  * defines
- *   linear_load_block, linear_store_block   a block's linear channels as fp32, in registers whose
- *                        order is that of linear_swap (see block_swap)
- *   active_store_block   active ones, from such registers, of at least 0 in their units
- *   active_lanes         as many active ones as a register holds fp32
+ *   active_lanes         as many active channels as a register holds fp32
+ *   active_sum           like linear_sum below, of active channels, if those are APART
  *
  * Loads and stores are written out because the compiler may not reorder plain loops where elements
  * are bytes: those may alias everything.
@@ -54,82 +52,52 @@ static void max_pool(size_t planes, size_t c, size_t height, size_t width, size_
             }
 }
 
-INLINE void add_block(const linear *in, vec sum[REGISTERS])
+INLINE void add_block(const linear *from, vec sum[REGISTERS])
 {
     vec block[REGISTERS];
-    linear_load_block(in, block);
+    linear_load_block(from, block);
 #pragma GCC unroll 4
     for (size_t r = 0; r < REGISTERS; r++)
         sum[r] += block[r];
 }
 
-/* Sums run over 64 pixels before they are added up, which keeps the rounding error of large
- * images small; so many at a time that additions overlap. */
-static void sum_pixels(size_t planes, size_t c, size_t area, size_t begin, size_t end,
-                       const void *input, float *out)
+/* The sums of some pixels' blocks, so many at a time that additions overlap. */
+INLINE void linear_sum(const linear *from, size_t pixels, vec out[REGISTERS])
 {
-    enum { RUN = 64, CHAINS = 4 };
-    const linear *in = input;
+    enum { CHAINS = 4 };
+    vec sum[CHAINS][REGISTERS] = {0}, rest[REGISTERS] = {0};
+    size_t p = 0;
+    for (; p + CHAINS <= pixels; p += CHAINS)
+#pragma GCC unroll 4
+        for (size_t k = 0; k < CHAINS; k++)
+            add_block(from + (p + k) * LANES, sum[k]);
+    for (; p < pixels; p++)
+        add_block(from + p * LANES, rest);
+#pragma GCC unroll 4
+    for (size_t r = 0; r < REGISTERS; r++)
+        out[r] = (sum[0][r] + sum[1][r]) + (sum[2][r] + sum[3][r]) + rest[r];
+    linear_swap(out);
+}
+
+/* Sums run over 64 pixels before they are added up, which keeps the rounding error of large
+ * images small. */
+static void sum_pixels(bool is_active, size_t planes, size_t c, size_t area, size_t begin,
+                       size_t end, const void *in, float *out)
+{
+    enum { RUN = 64 };
     (void)c;
-    for (size_t i = 0; i < planes; i++, in += area * LANES, out += LANES) {
-        vec total[REGISTERS] = {0};
-        for (size_t p0 = begin; p0 < end; p0 += RUN) {
-            vec sum[CHAINS][REGISTERS] = {0}, rest[REGISTERS] = {0};
-            size_t p = p0, stop = min_size(p0 + RUN, end);
-            for (; p + CHAINS <= stop; p += CHAINS)
-#pragma GCC unroll 4
-                for (size_t k = 0; k < CHAINS; k++)
-                    add_block(in + (p + k) * LANES, sum[k]);
-            for (; p < stop; p++)
-                add_block(in + p * LANES, rest);
-#pragma GCC unroll 4
+    for (size_t i = 0; i < planes; i++, out += LANES) {
+        vec total[REGISTERS] = {0}, sum[REGISTERS];
+        for (size_t p = begin; p < end; p += RUN) {
+            size_t at = (i * area + p) * LANES, count = min_size(RUN, end - p);
+            if (APART && is_active)
+                active_sum((const active *)in + at, count, sum);
+            else
+                linear_sum((const linear *)in + at, count, sum);
             for (size_t r = 0; r < REGISTERS; r++)
-                total[r] += (sum[0][r] + sum[1][r]) + (sum[2][r] + sum[3][r]) + rest[r];
+                total[r] += sum[r];
         }
-        linear_swap(total);
         for (size_t r = 0; r < REGISTERS; r++)
             *(vec *)(out + r * SIMD_FLOATS) = total[r];
-    }
-}
-
-/* Of one plane; `next` may be NULL. */
-INLINE void scale_add_relu_plane(size_t area, const linear *u, const float *gate,
-                                 const linear *shortcut, linear *y, active *next, float inverse)
-{
-    vec gates[REGISTERS];
-    for (size_t r = 0; r < REGISTERS; r++) {
-        gates[r] = (vec){0} + 1;
-        if (gate)
-            gates[r] = LOAD(gate + r * SIMD_FLOATS);
-    }
-    linear_swap(gates);
-    for (size_t at = 0; at < area * LANES; at += LANES) {
-        vec block[REGISTERS], add[REGISTERS];
-        linear_load_block(u + at, block);
-        linear_load_block(shortcut + at, add);
-        for (size_t r = 0; r < REGISTERS; r++)
-            block[r] = positive(block[r] * gates[r] + add[r]);
-        linear_store_block(y + at, block);
-        if (!next)
-            continue;
-        for (size_t r = 0; r < REGISTERS; r++)
-            block[r] *= inverse;
-        active_store_block(next + at, block);
-    }
-}
-
-static void scale_add_relu(size_t planes, size_t c, size_t area, const void *u, const float *gate,
-                           const void *shortcut, void *y, void *next, float scale)
-{
-    (void)c;
-    for (size_t i = 0; i < planes; i++) {
-        size_t at = i * area * LANES;
-        const float *gates = gate ? gate + i * LANES : NULL;
-        const linear *from = (const linear *)u + at, *add = (const linear *)shortcut + at;
-        if (next)
-            scale_add_relu_plane(area, from, gates, add, (linear *)y + at, (active *)next + at,
-                                 1 / scale);
-        else
-            scale_add_relu_plane(area, from, gates, add, (linear *)y + at, NULL, 0);
     }
 }

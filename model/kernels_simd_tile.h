@@ -122,6 +122,56 @@ INLINE void tile_end(const struct tile *t, const size_t R, const size_t J, const
                       t->out + p * pixel + j * t->out_block);
 }
 
+/* x = relu(gates * the sums' values + x), of a pixel's block, and `next`, unless it is NULL, the
+ * same as active channels. */
+INLINE void join_block(const sums sum[REGISTERS], const float *bias, size_t head,
+                       const float *gates, linear *x, active *next, float inverse)
+{
+    vec block[REGISTERS], gate[REGISTERS], shortcut[REGISTERS];
+    for (size_t r = 0; r < REGISTERS; r++) {
+        block[r] = sums_value(sum[r], bias + r * SIMD_FLOATS, head);
+        gate[r] = LOAD(gates + r * SIMD_FLOATS);
+    }
+    linear_swap(block);
+    linear_swap(gate);
+    linear_load_block(x, shortcut);
+    for (size_t r = 0; r < REGISTERS; r++)
+        block[r] = positive(block[r] * gate[r] + shortcut[r]);
+    linear_store_block(x, block);
+    if (!next)
+        return;
+    for (size_t r = 0; r < REGISTERS; r++)
+        block[r] *= inverse;
+    active_store_block(next, block);
+}
+
+/* The same as tile_end of tiles that are joined with the shortcut. */
+INLINE void tile_join(const struct tile *t, const size_t R, const size_t J, const bool apart,
+                      sums sum[14][4])
+{
+    const size_t out_block = t->out_block / sizeof(linear);
+#pragma GCC unroll 14
+    for (size_t p = 0; p < R; p++)
+#pragma GCC unroll 4
+        for (size_t j = 0; j < J; j++) {
+            size_t at = p * LANES + j * out_block;
+            join_block(sum[p] + j * REGISTERS, t->bias + j * LANES, t->head, t->gates + j * LANES,
+                       (linear *)(void *)t->out + at, apart ? t->next + at : NULL, t->inverse);
+        }
+}
+
+/* The shortcut was written long ago; what a tile takes to multiply is time to fetch it. */
+INLINE void fetch_shortcut(const struct tile *t, const size_t R, const size_t J)
+{
+    const size_t pixel = LANES * sizeof(linear);
+#pragma GCC unroll 14
+    for (size_t p = 0; p < R; p++)
+#pragma GCC unroll 4
+        for (size_t j = 0; j < J; j++)
+            if (p * pixel % 64 == 0 || p == R - 1)
+                __builtin_prefetch(t->out + p * pixel + j * t->out_block, 1);
+}
+
 /* R pixels x J blocks. */
 INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, const enum input input)
 {
@@ -134,7 +184,9 @@ INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, cons
                 sum[p][j] = t->kept[KEPT(t, p, j)];
             else
                 sum[p][j] = sums_begin(t->bias + AT(j, LANES), t->head);
-    if (input == flat)
+    if (input == joined && !t->suspends)
+        fetch_shortcut(t, R, J);
+    if (input == flat || input == joined)
         add_pixel(t, R, J, sum);
     else
         add_window(t, R, J, pixel_step(input), sum);
@@ -146,7 +198,11 @@ INLINE void tile_body(const struct tile *t, const size_t R, const size_t J, cons
                 t->kept[KEPT(t, p, j)] = sum[p][j];
         return;
     }
-    if (t->relu)
+    if (input == joined && APART && t->next)
+        tile_join(t, R, J, true, sum);
+    else if (input == joined)
+        tile_join(t, R, J, false, sum);
+    else if (t->relu)
         tile_end(t, R, J, true, sum);
     else
         tile_end(t, R, J, false, sum);
@@ -212,12 +268,14 @@ static double peak(size_t loops)
 #define ENTRIES_14(J, KIND) ENTRIES_12(J, KIND) ENTRY(13, J, KIND) ENTRY(14, J, KIND)
 #define DEFINE_WIDTH(J, most)                                                                      \
     PASTE(TILES_, most)                                                                            \
-    (J, flat) PASTE(TILES_, most)(J, dense) PASTE(TILES_, most)(J, strided)                        \
-        PASTE(TILES_, most)(J, photo) static void (*const tiles_##J[INPUTS][most])(                \
-            const struct tile *) = {{PASTE(ENTRIES_, most)(J, flat)},                              \
-                                    {PASTE(ENTRIES_, most)(J, dense)},                             \
-                                    {PASTE(ENTRIES_, most)(J, strided)},                           \
-                                    {PASTE(ENTRIES_, most)(J, photo)}};
+    (J, flat) PASTE(TILES_, most)(J, joined) PASTE(TILES_, most)(J, dense)                         \
+        PASTE(TILES_, most)(J, strided)                                                            \
+            PASTE(TILES_, most)(J, photo) static void (*const tiles_##J[INPUTS][most])(            \
+                const struct tile *) = {{PASTE(ENTRIES_, most)(J, flat)},                          \
+                                        {PASTE(ENTRIES_, most)(J, joined)},                        \
+                                        {PASTE(ENTRIES_, most)(J, dense)},                         \
+                                        {PASTE(ENTRIES_, most)(J, strided)},                       \
+                                        {PASTE(ENTRIES_, most)(J, photo)}};
 
 DEFINE_WIDTH(1, TILE_1)
 #if TILE_2
@@ -265,6 +323,7 @@ static void run_row(struct tile *tile, size_t pixels, size_t in_step)
         pixels -= count;
         tile->in += count * in_step;
         tile->out += count * tile->out_pixel;
+        tile->next += tile->next ? count * LANES : 0;
         tile->kept += tile->kept ? count * tile->kept_pixel : 0;
     }
 }

@@ -35,7 +35,11 @@ struct tile {
     size_t out_pixel;   /* bytes from an output pixel to the next */
     size_t out_block;   /* bytes from an output block to the next */
     bool relu;
-    sums *kept;                    /* of the first output pixel and block, where the tile */
+    const float *gates; /* of the first output block, where `out` is the shortcut that the tile is
+                         * joined with, see conv_join; else NULL */
+    active *next;       /* the first output pixel there of the sum's active form, or NULL */
+    float inverse;      /* of its unit */
+    sums *kept;         /* of the first output pixel and block, where the tile */
     bool resumes, suspends;        /* begins with sums kept before, or keeps its own for later */
     size_t kept_pixel, kept_block; /* registers from a pixel's to the next, a block's to the next */
 };
@@ -45,8 +49,9 @@ struct tile {
 #define AT(j, block) ((j) / REGISTERS * (block) + (j) % REGISTERS * SIMD_FLOATS)
 
 /* The kinds of input, each with tiles of its own, so that their loops and addresses are fixed:
- * blocked, of which a window is one pixel; blocked, larger windows at stride 1 and 2; a photo. */
-enum input { flat, dense, strided, photo, INPUTS };
+ * blocked, of which a window is one pixel; that, with outputs that are joined with the shortcut;
+ * blocked, larger windows at stride 1 and 2; a photo. */
+enum input { flat, joined, dense, strided, photo, INPUTS };
 
 /* Channels from a pixel that an output reads to the next output's. */
 INLINE size_t pixel_step(enum input input)

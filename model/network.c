@@ -67,11 +67,12 @@ static size_t last_stage(const struct architecture *net)
 
 /* ---- layout ------------------------------------------------------------------------------ */
 
-/* Bytes of the three parts of b->activations during a block, for all b->images. Each holds two
+/* Bytes of the three parts of b->activations during a block, for all b->images. The last holds two
  * things one after the other, the second as soon as the first has been read. The next block's x is
  * y where that was written: then the two outer parts change sides. */
 struct parts {
-    size_t x, middle, y; /* x; t1, then t3; t2, then y */
+    size_t x, middle, other; /* x; t2; t1, then y at the end of b->activations */
+    size_t y;
 };
 
 struct sizes {
@@ -112,7 +113,7 @@ static struct parts stem_parts(const struct architecture *net, const struct kern
     size_t channels = net->stem.out;
     return (struct parts){
         .x = aligned(images * elements(kernels, out, channels) * kernels->linear_bytes),
-        .middle = aligned(images * elements(kernels, stem, channels) * kernels->active_bytes)};
+        .other = aligned(images * elements(kernels, stem, channels) * kernels->active_bytes)};
 }
 
 static struct parts block_parts(const struct kernels *kernels, const struct block *block,
@@ -122,15 +123,17 @@ static struct parts block_parts(const struct kernels *kernels, const struct bloc
     size_t x = elements(kernels, in, block->conv1.in) * kernels->linear_bytes;
     size_t t1 = elements(kernels, e1, block->conv1.out) * kernels->active_bytes;
     size_t t2 = elements(kernels, e2, block->conv2.out) * kernels->active_bytes;
-    size_t t3 = elements(kernels, e2, block->conv3.out) * kernels->linear_bytes;
+    size_t y = elements(kernels, e2, block->conv3.out) * kernels->linear_bytes;
+    y = block->has_downsample ? y : 0;
     return (struct parts){.x = aligned(images * x),
-                          .middle = aligned(images * max_size(t1, t3)),
-                          .y = aligned(images * (block->has_downsample ? max_size(t2, t3) : t2))};
+                          .middle = aligned(images * t2),
+                          .other = aligned(images * max_size(t1, y)),
+                          .y = aligned(images * y)};
 }
 
 static void measure_parts(struct parts parts, struct sizes *sizes)
 {
-    sizes->activations = max_size(sizes->activations, parts.x + parts.middle + parts.y);
+    sizes->activations = max_size(sizes->activations, parts.x + parts.middle + parts.other);
 }
 
 static struct extent measure_block(const struct kernels *kernels, const struct block *block,
@@ -198,21 +201,17 @@ void network_layout(const struct architecture *net, const struct kernels *kernel
 
 /* ---- the network ------------------------------------------------------------------------- */
 
-/* b->sums[images][parts][C] = the sums of each part's pixels of in[images][C][h][w]. */
-static void sum_parts(const struct kernels *kernels, const struct network_buffers *b, size_t images,
-                      struct extent extent, size_t channels, const void *in)
+/* b->squeezed[images][C] = the mean of the pixels of in[images][C][h][w], which is linear, or
+ * active in units of `unit`. */
+static void average(const struct kernels *kernels, const struct network_buffers *b, size_t images,
+                    struct extent extent, size_t channels, bool active, float unit, const void *in)
 {
+    size_t parts = kernels_parts(pixels(extent)), padded = kernels_padded(kernels, channels);
     struct sweep sweep = sweep_over(kernels, b->team, extent, channels);
+    sweep.active = active;
     sweep.u = in;
     sweep.y = b->sums;
     sweep_sum(&sweep, b->team, images);
-}
-
-/* b->squeezed[images][C] = the mean of the pixels that b->sums are of. */
-static void average(const struct kernels *kernels, const struct network_buffers *b, size_t images,
-                    struct extent extent, size_t channels)
-{
-    size_t parts = kernels_parts(pixels(extent)), padded = kernels_padded(kernels, channels);
     for (size_t n = 0; n < images; n++) {
         const float *sums = b->sums + n * parts * padded;
         float *mean = b->squeezed + n * padded;
@@ -221,7 +220,7 @@ static void average(const struct kernels *kernels, const struct network_buffers 
             for (size_t c = 0; c < padded; c++)
                 mean[c] += sums[part * padded + c];
         for (size_t c = 0; c < padded; c++)
-            mean[c] /= (float)pixels(extent);
+            mean[c] *= unit / (float)pixels(extent);
     }
 }
 
@@ -252,17 +251,25 @@ static void mark(const struct network_buffers *b, const struct block *block, con
     profile->last_ns = now;
 }
 
-/* The same of a convolution: its input and output, and the weights once for all images. */
-static void mark_conv(const struct kernels *kernels, const struct network_buffers *b,
-                      const struct block *block, const char *part, const struct conv *conv,
-                      size_t images, struct extent in)
+/* What a convolution reads and writes: its input and output, and the weights once for all images.
+ */
+static double conv_bytes(const struct kernels *kernels, const struct conv *conv, size_t images,
+                         struct extent in)
 {
     size_t in_bytes = conv->planar_in ? pixels(in) * conv->in * sizeof(float)
                                       : elements(kernels, in, conv->in) * kernels->active_bytes;
     size_t out_bytes = elements(kernels, after(conv, in), conv->out) *
                        (conv->relu ? kernels->active_bytes : kernels->linear_bytes);
+    return (double)images * (double)(in_bytes + out_bytes) + (double)kernels->packed_bytes(conv);
+}
+
+/* mark of a convolution. */
+static void mark_conv(const struct kernels *kernels, const struct network_buffers *b,
+                      const struct block *block, const char *part, const struct conv *conv,
+                      size_t images, struct extent in)
+{
     mark(b, block, part, (double)images * conv_multiply_adds(conv, in),
-         (double)images * (double)(in_bytes + out_bytes) + (double)kernels->packed_bytes(conv));
+         conv_bytes(kernels, conv, images, in));
 }
 
 static void observe(const struct kernels *kernels, const struct network_buffers *b,
@@ -282,21 +289,6 @@ static void convolve(const struct kernels *kernels, const struct network_buffers
     kernels->conv(conv, images, extent.height, extent.width, in, b->scratch, out, b->team);
 }
 
-/* The same, and the squeeze of its output, of the same extent, into b->squeezed. */
-static void convolve_and_squeeze(const struct kernels *kernels, const struct network_buffers *b,
-                                 const struct conv *conv, size_t images, struct extent extent,
-                                 const void *in, void *out)
-{
-    if (kernels->conv_squeeze) {
-        observe(kernels, b, conv, images, extent, in);
-        kernels->conv_squeeze(conv, images, extent.height, extent.width, in, out, b->sums, b->team);
-    } else {
-        convolve(kernels, b, conv, images, extent, in, out);
-        sum_parts(kernels, b, images, extent, conv->out, out);
-    }
-    average(kernels, b, images, extent, conv->out);
-}
-
 static const struct extent one = {1, 1};
 
 /* A fully connected layer on vectors. */
@@ -306,11 +298,17 @@ static void connect(const struct kernels *kernels, const struct network_buffers 
     kernels_vectors(kernels)->conv(fc, images, 1, 1, in, NULL, out, b->team);
 }
 
-/* Excitation of b->squeezed into b->excitation. */
-static void excite(const struct kernels *kernels, const struct block *block,
-                   const struct network_buffers *b, size_t images)
+/* The gates of a block into b->excitation, before conv3 has run. The squeeze is the mean of what
+ * conv3 writes; but conv3 is 1x1 and has no ReLU, so that mean is conv3 of the mean of what it
+ * reads, t2: which is squeezed here, a fourth of the channels, and fc1 has conv3 folded in. */
+static void squeeze_and_excite(const struct kernels *kernels, const struct block *block,
+                               const struct network_buffers *b, size_t images, struct extent extent,
+                               const void *t2)
 {
-    size_t channels = block->conv3.out;
+    size_t channels = block->conv3.out, count = elements(kernels, extent, block->conv3.in);
+    float unit = kernels->precision == PRECISION_INT8 ? block->conv3.in_scale : 1;
+    average(kernels, b, images, extent, block->conv3.in, true, unit, t2);
+    mark(b, block, "squeeze", 0, (double)(images * count * kernels->active_bytes));
     connect(kernels, b, &block->fc1, images, b->squeezed, b->reduced);
     connect(kernels, b, &block->fc2, images, b->reduced, b->excitation);
     sigmoid(b->excitation, images * kernels_padded(kernels, channels));
@@ -321,10 +319,19 @@ static void excite(const struct kernels *kernels, const struct block *block,
                   kernels_vectors(kernels)->packed_bytes(&block->fc2)));
 }
 
+/* Gates of one, of a block without squeeze-and-excitation. */
+static void open_gates(const struct kernels *kernels, const struct block *block,
+                       const struct network_buffers *b, size_t images)
+{
+    size_t count = images * kernels_padded(kernels, block->conv3.out);
+    for (size_t i = 0; i < count; i++)
+        b->excitation[i] = 1;
+}
+
 /* Where a block's activations lie. */
 struct block_buffers {
-    void *x, *y; /* linear [images][C][h][w]: input and, of a shortcut's convolution, output */
-    void *t1, *t2, *t3; /* active [images][C / 4][h][w] after conv1, conv2; linear after conv3 */
+    void *x, *y;   /* linear [images][C][h][w]: input and, of a shortcut's convolution, output */
+    void *t1, *t2; /* active [images][C / 4][h][w] after conv1, conv2 */
 };
 
 static struct block_buffers lay_out_block(const struct network_buffers *b, struct parts parts,
@@ -332,16 +339,16 @@ static struct block_buffers lay_out_block(const struct network_buffers *b, struc
 {
     unsigned char *low_end = b->activations, *high_end = low_end + b->activation_bytes;
     unsigned char *x = high ? high_end - parts.x : low_end;
+    unsigned char *t1 = high ? low_end : high_end - parts.other;
+    unsigned char *t2 = high ? low_end + parts.other : low_end + parts.x;
     unsigned char *y = high ? low_end : high_end - parts.y;
-    unsigned char *middle = high ? low_end + parts.y : low_end + parts.x;
-    return (struct block_buffers){.x = x, .y = y, .t1 = middle, .t2 = y, .t3 = middle};
+    return (struct block_buffers){.x = x, .y = y, .t1 = t1, .t2 = t2};
 }
 
-/* The two branches of a block before they join: conv3(conv2(conv1(x))) into out->t3, its gates
- * into b->excitation, and the shortcut into out->x, moved to the other end where it has a
- * convolution. Convolutions read x from `between` if it is not NULL, which only a block with such a
- * convolution may have, or from b->active where active activations are apart. Returns the extent.
- */
+/* The two branches of a block before they join: conv2(conv1(x)) into out->t2, the gates into
+ * b->excitation, and the shortcut into out->x, moved to the other end where it has a convolution.
+ * Convolutions read x from `between` if it is not NULL, which only a block with such a convolution
+ * may have, or from b->active where active activations are apart. Returns the extent. */
 static struct extent branch(const struct kernels *kernels, const struct block *block,
                             const struct network_buffers *b, size_t images, bool *high,
                             struct block_buffers *out, struct extent e0, const void *between)
@@ -353,11 +360,10 @@ static struct extent branch(const struct kernels *kernels, const struct block *b
     mark_conv(kernels, b, block, "conv1", &block->conv1, images, e0);
     convolve(kernels, b, &block->conv2, images, e1, at.t1, at.t2);
     mark_conv(kernels, b, block, "conv2", &block->conv2, images, e1);
-    (block->has_se ? convolve_and_squeeze : convolve)(kernels, b, &block->conv3, images, e2, at.t2,
-                                                      at.t3);
-    mark_conv(kernels, b, block, "conv3", &block->conv3, images, e2);
     if (block->has_se)
-        excite(kernels, block, b, images);
+        squeeze_and_excite(kernels, block, b, images, e2, at.t2);
+    else
+        open_gates(kernels, block, b, images);
     if (block->has_downsample) {
         convolve(kernels, b, &block->downsample, images, e0, active, at.y);
         mark_conv(kernels, b, block, "downsample", &block->downsample, images, e0);
@@ -368,26 +374,21 @@ static struct extent branch(const struct kernels *kernels, const struct block *b
     return e2;
 }
 
-/* x = relu(u * gate + x), where x is the shortcut, for `images` images: u and the shortcut from
- * image `from` on, gate and result from image `to` on. Where active activations are apart, the
- * result goes to b->active too. */
+/* x = relu(gates * conv3(t2) + x), where x is the shortcut, for `images` images. Where active
+ * activations are apart, the result goes to b->active too. */
 static void join(const struct kernels *kernels, const struct block *block,
                  const struct network_buffers *b, size_t images, struct extent extent,
-                 const struct block_buffers *at, size_t from, size_t to)
+                 const struct block_buffers *at)
 {
-    size_t image = elements(kernels, extent, block->conv3.out);
-    size_t gates = kernels_padded(kernels, block->conv3.out);
-    struct sweep sweep = sweep_over(kernels, b->team, extent, block->conv3.out);
-    sweep.u = sweep_plane(at->t3, from, image, kernels->linear_bytes);
-    sweep.gate = block->has_se ? b->excitation + to * gates : NULL;
-    sweep.shortcut = sweep_plane(at->x, from, image, kernels->linear_bytes);
-    sweep.y = sweep_plane(at->x, to, image, kernels->linear_bytes);
-    if (block->next_scale > 0)
-        sweep.active = sweep_plane(b->active, to, image, kernels->active_bytes);
-    sweep.scale = block->next_scale;
-    sweep_scale_add_relu(&sweep, b->team, images);
-    size_t written = 3 * kernels->linear_bytes + (sweep.active ? kernels->active_bytes : 0);
-    mark(b, block, "scale_add", 0, (double)(images * image * written));
+    void *active = block->conv3.out_scale > 0 ? b->active : NULL;
+    size_t count = images * elements(kernels, extent, block->conv3.out);
+    observe(kernels, b, &block->conv3, images, extent, at->t2);
+    kernels->conv_join(&block->conv3, images, extent.height, extent.width, at->t2, b->excitation,
+                       b->scratch, at->x, active, b->team);
+    mark(b, block, "conv3", (double)images * conv_multiply_adds(&block->conv3, extent),
+         conv_bytes(kernels, &block->conv3, images, extent) +
+             (double)count *
+                 (double)(kernels->linear_bytes + (active ? kernels->active_bytes : 0)));
 }
 
 /* The stem: 7x7 convolution and max-pool into x at the low end, as convolutions read it; returns
@@ -397,12 +398,12 @@ static struct extent run_stem(const struct architecture *net, const struct kerne
 {
     struct extent in = {b->height, b->width}, stem = after(&net->stem, in);
     struct block_buffers at = lay_out_block(b, stem_parts(net, kernels, b->images, in), false);
-    convolve(kernels, b, &net->stem, images, in, input, at.t3);
+    convolve(kernels, b, &net->stem, images, in, input, at.t1);
     mark_conv(kernels, b, NULL, "stem", &net->stem, images, in);
     struct sweep sweep = sweep_over(kernels, b->team, stem, net->stem.out);
     sweep.out = after_pool(net, stem);
     sweep.pad = net->pool_pad;
-    sweep.u = at.t3;
+    sweep.u = at.t1;
     sweep.y = b->active ? b->active : at.x;
     sweep_max_pool(&sweep, b->team, images);
     size_t moved =
@@ -424,8 +425,7 @@ static void run_head(const struct architecture *net, const struct kernels *kerne
                      const struct network_buffers *b, size_t images, struct extent extent,
                      const void *x)
 {
-    sum_parts(kernels, b, images, extent, net->fc.in, x);
-    average(kernels, b, images, extent, net->fc.in);
+    average(kernels, b, images, extent, net->fc.in, false, 1, x);
     connect(kernels, b, &net->fc, images, b->squeezed, b->logits);
     mark(b, NULL, "classifier", (double)images * conv_multiply_adds(&net->fc, one),
          (double)(images * elements(kernels, extent, net->fc.in) * kernels->linear_bytes +
@@ -445,7 +445,7 @@ static const void *run_blocks(const struct architecture *net, const struct kerne
         const struct block *block = &net->blocks[at->block];
         at->extent = branch(kernels, block, b, images, &high, &own, at->extent, at->between);
         at->between = NULL;
-        join(kernels, block, b, images, at->extent, &own, 0, 0);
+        join(kernels, block, b, images, at->extent, &own);
         if (block->has_se && excitations)
             keep(kernels, b->excitation, images, block->conv3.out, excitations + at->offset,
                  excitation_stride);
@@ -542,21 +542,29 @@ static void set_gates(const struct kernels *kernels, const struct network_buffer
     memset(to + channels, 0, (padded - channels) * sizeof *to);
 }
 
-/* Takes the part's branches at this block; then its rows run on, row 0 as the last branch where
- * the whole network does not stay. */
+/* Image 0 of `bytes` as image `row` too. */
+static void copy_row(void *images, size_t bytes, size_t row)
+{
+    memcpy((unsigned char *)images + row * bytes, images, bytes);
+}
+
+/* Takes the part's branches at this block, as rows that differ from row 0 in their gates alone; row
+ * 0 itself is the last branch where the whole network does not stay. */
 static void take_branches(const struct kernels *kernels, const struct block *block, size_t se,
                           const struct network_buffers *b, struct part *part, struct extent extent,
                           const struct block_buffers *at)
 {
-    size_t rows = part->rows, channels = block->conv3.out;
+    size_t x = elements(kernels, extent, block->conv3.out) * kernels->linear_bytes;
+    size_t t2 = elements(kernels, extent, block->conv3.in) * kernels->active_bytes;
     for (; part->taken < part->count && part->ablations[part->taken].block == se; part->taken++) {
         bool last = part->taken + 1 == part->count && !part->stays;
         size_t row = last ? 0 : part->rows++;
-        set_gates(kernels, b, channels, part->ablations[part->taken].gates, row);
-        if (!last)
-            join(kernels, block, b, 1, extent, at, 0, row);
+        set_gates(kernels, b, block->conv3.out, part->ablations[part->taken].gates, row);
+        if (!last) {
+            copy_row(at->x, x, row);
+            copy_row(at->t2, t2, row);
+        }
     }
-    join(kernels, block, b, rows, extent, at, 0, 0);
 }
 
 /* Runs a part from *from on, whose activation is b->kept. Where another part follows, *from and
@@ -586,8 +594,7 @@ static void run_part(const struct architecture *net, const struct kernels *kerne
             keep(kernels, b->excitation, 1, channels, excitations + at.offset, channels);
         if (block->has_se)
             take_branches(kernels, block, at.se++, b, part, at.extent, &own);
-        else
-            join(kernels, block, b, part->rows, at.extent, &own, 0, 0);
+        join(kernels, block, b, part->rows, at.extent, &own);
         at.offset += channels;
     }
     run_head(net, kernels, b, part->rows, at.extent, own.x);

@@ -1,7 +1,8 @@
 /* network.h - the forward pass of an SE-ResNet over a loaded architecture.
  *
  * Source: arXiv:1709.01507. Squeeze is section 3.1 (global average pooling), excitation section
- * 3.2 (fc, ReLU, fc, sigmoid), scale equation 4, the residual block figure 3.
+ * 3.2 (fc, ReLU, fc, sigmoid), scale equation 4, the residual block figure 3. Gates are computed
+ * before the convolution that they scale: see squeeze_and_excite.
  */
 #ifndef SENETD_NETWORK_H
 #define SENETD_NETWORK_H
@@ -20,7 +21,7 @@ struct network_observer {
 
 /* One operation of the forward pass, as measured. */
 struct network_operation {
-    char name[32]; /* "layer1.0.conv1", "layer1.0.se", ... */
+    char name[32]; /* "layer1.0.conv1", "layer1.0.excitation", ... */
     int64_t ns;
     double multiply_adds; /* of the images run */
     double bytes;         /* read and written: activations, and weights once */

@@ -13,6 +13,9 @@
 /* A convolution whose shape is known, with a factor and a shift for each output. */
 struct packing_item {
     const struct tensor *tensor; /* its weights */
+    /* Of a fully connected layer that was trained on the mean of what a 1x1 convolution writes, and
+     * is to read the mean of what that one reads: the convolution's item; else NULL. */
+    const struct packing_item *through;
     const struct kernels *kernels;
     struct conv *conv;
     float *packed;  /* where to */
@@ -29,8 +32,9 @@ struct packing {
     size_t count;
 };
 
-/* Notes an item, whose `scale` and `in_mean` become the packing's. There is always room. */
-void packing_add(struct packing *packing, struct packing_item item);
+/* Notes an item, whose `scale` and `in_mean` become the packing's, and returns where. There is
+ * always room. */
+const struct packing_item *packing_add(struct packing *packing, struct packing_item item);
 
 /* Packs all of them and sets conv->packed. Errors: ERROR_WEIGHTS (a value that is not finite,
  * before or after folding), ERROR_MEMORY; of several the first that was noted. */

@@ -8,9 +8,10 @@ struct share {
     size_t first, last, begin, end;
 };
 
-void *sweep_plane(const void *activations, size_t first, size_t plane, size_t bytes)
+/* The address of plane `first` of activations, of so many elements a plane. */
+static void *plane_at(const void *activations, size_t first, size_t plane, size_t bytes)
 {
-    return activations ? (unsigned char *)(uintptr_t)activations + first * plane * bytes : NULL;
+    return (unsigned char *)(uintptr_t)activations + first * plane * bytes;
 }
 
 struct sweep sweep_over(const struct kernels *kernels, const struct team *team, struct extent in,
@@ -41,8 +42,8 @@ static void max_pool_item(void *context, size_t i)
     struct share at = share_of(s, i);
     size_t bytes = s->kernels->active_bytes;
     s->kernels->max_pool(at.last - at.first, s->c, s->in.height, s->in.width, s->pad, s->out.height,
-                         s->out.width, sweep_plane(s->u, at.first, pixels(s->in) * s->c, bytes),
-                         sweep_plane(s->y, at.first, pixels(s->out) * s->c, bytes));
+                         s->out.width, plane_at(s->u, at.first, pixels(s->in) * s->c, bytes),
+                         plane_at(s->y, at.first, pixels(s->out) * s->c, bytes));
 }
 
 /* Into y[images][parts][C]. */
@@ -53,28 +54,13 @@ static void sum_item(void *context, size_t i)
     size_t area = pixels(s->in), parts = kernels_parts(area), image = s->planes * s->c;
     size_t part = s->by_pixels ? parts * at.index / s->shares : 0;
     size_t last = s->by_pixels ? parts * (at.index + 1) / s->shares : parts;
+    size_t bytes = s->active ? s->kernels->active_bytes : s->kernels->linear_bytes;
     for (; part < last; part++)
-        s->kernels->sum_pixels(at.last - at.first, s->c, area, kernels_part(area, part),
+        s->kernels->sum_pixels(s->active, at.last - at.first, s->c, area, kernels_part(area, part),
                                kernels_part(area, part + 1),
-                               sweep_plane(s->u, at.first, area * s->c, s->kernels->linear_bytes),
+                               plane_at(s->u, at.first, area * s->c, bytes),
                                (float *)s->y + (at.image * parts + part) * image +
                                    (at.first - at.image * s->planes) * s->c);
-}
-
-static void scale_add_relu_item(void *context, size_t i)
-{
-    const struct sweep *s = context;
-    const struct kernels *kernels = s->kernels;
-    struct share share = share_of(s, i);
-    for (size_t plane = share.first; plane < share.last; plane++) {
-        size_t at = plane * pixels(s->in) + share.begin;
-        kernels->scale_add_relu(1, s->c, share.end - share.begin,
-                                sweep_plane(s->u, at, s->c, kernels->linear_bytes),
-                                s->gate ? s->gate + plane * s->c : NULL,
-                                sweep_plane(s->shortcut, at, s->c, kernels->linear_bytes),
-                                sweep_plane(s->y, at, s->c, kernels->linear_bytes),
-                                sweep_plane(s->active, at, s->c, kernels->active_bytes), s->scale);
-    }
 }
 
 void sweep_max_pool(struct sweep *sweep, struct team *team, size_t images)
@@ -87,9 +73,4 @@ void sweep_max_pool(struct sweep *sweep, struct team *team, size_t images)
 void sweep_sum(struct sweep *sweep, struct team *team, size_t images)
 {
     pool_for(team, images * sweep->shares, sum_item, sweep);
-}
-
-void sweep_scale_add_relu(struct sweep *sweep, struct team *team, size_t images)
-{
-    pool_for(team, images * sweep->shares, scale_add_relu_item, sweep);
 }

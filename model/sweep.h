@@ -26,10 +26,9 @@ struct sweep {
     bool by_pixels;
     struct extent in, out;
     size_t pad;
-    const void *u, *shortcut;
-    const float *gate;
-    void *y, *active; /* active: NULL where it is not apart */
-    float scale;      /* of active */
+    bool active; /* what u is of */
+    const void *u;
+    void *y;
 };
 
 /* One over activations of `channels` channels, for the team as it is; the caller fills in what it
@@ -37,14 +36,9 @@ struct sweep {
 struct sweep sweep_over(const struct kernels *kernels, const struct team *team, struct extent in,
                         size_t channels);
 
-/* The address of plane `first` of activations, of so many elements a plane; of NULL, NULL. */
-void *sweep_plane(const void *activations, size_t first, size_t plane, size_t bytes);
-
-/* The kernels' functions of these names, from u (and shortcut) to y (and active) of `images`
- * images. */
+/* The kernels' functions of these names, from u to y of `images` images. */
 void sweep_max_pool(struct sweep *sweep, struct team *team, size_t images);
 /* y[images][kernels_parts][C] */
 void sweep_sum(struct sweep *sweep, struct team *team, size_t images);
-void sweep_scale_add_relu(struct sweep *sweep, struct team *team, size_t images);
 
 #endif

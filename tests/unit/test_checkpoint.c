@@ -66,6 +66,9 @@ static const struct fault {
     {TIMM,
      {.poke = "conv1.weight", .element = 54 * 147, .value = 3e38F},
      {"folding its BatchNorm in overflows fp32"}},
+    {TIMM,
+     {.poke = "layer1.0.se.fc1.weight", .element = 3, .value = 3e38F},
+     {"tensor layer1.0.se.fc1.weight: folding layer1.0.conv3.weight in overflows fp32"}},
 };
 
 static void expect_words(const struct error *err, const char *const words[3])

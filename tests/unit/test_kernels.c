@@ -229,36 +229,19 @@ static float tolerance_of(const struct problem *p, enum precision precision, flo
 
 enum { CORES = 3 };
 
-static bool is_squeezed(const struct kernels *kernels, const struct conv *conv)
+/* Leaves some of the cores to others. */
+static void begin_beside(size_t others, struct team *const teams[CORES])
 {
-    return kernels->conv_squeeze && conv->kernel == 1 && conv->stride == 1 && !conv->relu;
+    for (size_t i = 0; i <= others; i++)
+        pool_begin(teams[i]);
+    while (pool_room(teams[0]) < CORES - others) /* those that led before have just ended */
+        usleep(100);
 }
 
-/* A convolution and its squeeze in one: what conv and sum_pixels give, to the last bit. */
-static void compare_squeeze(const struct kernels *kernels, const struct problem *p,
-                            struct team *team)
+static void end_beside(size_t others, struct team *const teams[CORES])
 {
-    const struct conv *conv = &p->conv;
-    size_t area = p->height * p->width, parts = kernels_parts(area), c = kernels_block(kernels, 1);
-    size_t channels = kernels_padded(kernels, conv->out), bytes = channels * kernels->linear_bytes;
-    size_t in_bytes = kernels_padded(kernels, conv->in) * area * kernels->active_bytes;
-    unsigned char *in = dirty(in_bytes), *out = dirty(area * bytes),
-                  *expected = dirty(area * bytes);
-    float *sums = dirty(parts * channels * sizeof *sums), *part = dirty(channels * sizeof *part);
-    to_blocks(kernels, true, conv->in_scale, p->input, conv->in, area, in);
-    kernels->conv(conv, 1, p->height, p->width, in, NULL, expected, team);
-    kernels->conv_squeeze(conv, 1, p->height, p->width, in, out, sums, team);
-    assert_memory_equal(out, expected, area * bytes);
-    for (size_t i = 0; i < parts; i++) {
-        kernels->sum_pixels(channels / c, c, area, kernels_part(area, i), kernels_part(area, i + 1),
-                            expected, part);
-        assert_memory_equal(sums + i * channels, part, channels * sizeof *part);
-    }
-    free(part);
-    free(sums);
-    free(expected);
-    free(out);
-    free(in);
+    for (size_t i = 0; i <= others; i++)
+        pool_end(teams[i]);
 }
 
 /* The results of a problem, to the last bit, whatever share of the cores is left by others. */
@@ -266,15 +249,9 @@ static void compare_rooms(const struct kernels *kernels, const struct problem *p
                           const float *expected, struct team *const teams[CORES])
 {
     for (size_t others = 0; others < CORES; others++) {
-        for (size_t i = 0; i <= others; i++)
-            pool_begin(teams[i]);
-        while (pool_room(teams[0]) < CORES - others) /* those that led before have just ended */
-            usleep(100);
+        begin_beside(others, teams);
         float *found = run(kernels, p, teams[0]);
-        if (is_squeezed(kernels, &p->conv))
-            compare_squeeze(kernels, p, teams[0]);
-        for (size_t i = 0; i <= others; i++)
-            pool_end(teams[i]);
+        end_beside(others, teams);
         assert_memory_equal(found, expected, p->batch * out_floats(p) * sizeof *found);
         free(found);
     }
@@ -428,6 +405,146 @@ static void test_dense(void **state)
     free_teams(pool, teams);
 }
 
+/* ---- convolutions that are joined with the shortcut ------------------------------------------ */
+
+enum { JOINED_IMAGES = 2 };
+
+/* What conv_join gives for a problem and a shortcut [images][out][area], as fp32 of that form: x,
+ * and the active form, which is all zero where there is none. */
+struct joined {
+    float *x, *active;
+};
+
+static void free_joined(struct joined joined)
+{
+    free(joined.x);
+    free(joined.active);
+}
+
+static struct joined run_join(const struct kernels *kernels, const struct problem *p,
+                              const float *shortcut, const float *gates, struct team *team)
+{
+    const struct conv *conv = &p->conv;
+    size_t area = p->height * p->width, in_image = conv->in * area, image = conv->out * area;
+    size_t padded = kernels_padded(kernels, conv->out);
+    size_t in_bytes = kernels_padded(kernels, conv->in) * area * kernels->active_bytes;
+    size_t x_bytes = padded * area * kernels->linear_bytes;
+    size_t active_bytes = padded * area * kernels->active_bytes;
+    bool apart = kernels->precision == PRECISION_INT8;
+    unsigned char *in = dirty(p->batch * in_bytes), *x = dirty(p->batch * x_bytes);
+    unsigned char *active = dirty(p->batch * active_bytes);
+    float *padded_gates = calloc(p->batch * padded, sizeof *padded_gates);
+    void *scratch = dirty(kernels->conv_scratch(conv, p->batch, p->height, p->width, team));
+    struct joined out = {malloc(p->batch * image * sizeof(float)),
+                         calloc(p->batch * image, sizeof(float))};
+    for (size_t n = 0; n < p->batch; n++) {
+        to_blocks(kernels, true, conv->in_scale, p->input + n * in_image, conv->in, area,
+                  in + n * in_bytes);
+        to_blocks(kernels, false, 1, shortcut + n * image, conv->out, area, x + n * x_bytes);
+        memcpy(padded_gates + n * padded, gates + n * conv->out, conv->out * sizeof *gates);
+    }
+    kernels->conv_join(conv, p->batch, p->height, p->width, in, padded_gates, scratch, x,
+                       apart ? active : NULL, team);
+    for (size_t n = 0; n < p->batch; n++) {
+        from_blocks(kernels, false, 1, x + n * x_bytes, conv->out, area, out.x + n * image);
+        if (apart)
+            from_blocks(kernels, true, conv->out_scale, active + n * active_bytes, conv->out, area,
+                        out.active + n * image);
+    }
+    free(scratch);
+    free(padded_gates);
+    free(active);
+    free(x);
+    free(in);
+    return out;
+}
+
+/* A backend's results beside the exact ones, and by any share of the cores to the last bit. */
+static void compare_join(const struct kernels *kernels, struct problem p, const float *shortcut,
+                         const float *gates, const float *expected, struct team *const teams[CORES])
+{
+    size_t count = p.batch * out_floats(&p);
+    void *weights = packed(kernels, &p);
+    p.conv.packed = weights;
+    struct joined found = run_join(kernels, &p, shortcut, gates, NULL);
+    for (size_t i = 0; i < count; i++) {
+        float most = fminf(expected[i], 255 * p.conv.out_scale);
+        float tolerance = tolerance_of(&p, kernels->precision, expected[i]);
+        bool apart = kernels->precision == PRECISION_INT8;
+        if (!(fabsf(found.x[i] - expected[i]) <= tolerance) ||
+            (apart && !(fabsf(found.active[i] - most) <= p.conv.out_scale * 0.501F + 1e-4F)))
+            fail_msg("%s %s: %zu -> %zu, %zu x %zu, joined: value %zu is %g, %g, expected %g",
+                     kernels->name, kernels_precision_name(kernels->precision), p.conv.in,
+                     p.conv.out, p.height, p.width, i, (double)found.x[i], (double)found.active[i],
+                     (double)expected[i]);
+    }
+    for (size_t others = 0; others < CORES; others++) {
+        begin_beside(others, teams);
+        struct joined again = run_join(kernels, &p, shortcut, gates, teams[0]);
+        end_beside(others, teams);
+        assert_memory_equal(again.x, found.x, count * sizeof(float));
+        assert_memory_equal(again.active, found.active, count * sizeof(float));
+        free_joined(again);
+    }
+    free_joined(found);
+    free(weights);
+}
+
+static void compare_joins(enum precision precision, const size_t shape[4],
+                          struct team *const teams[CORES])
+{
+    struct problem p = {.conv = {.in = shape[0],
+                                 .out = shape[1],
+                                 .kernel = 1,
+                                 .stride = 1,
+                                 .groups = 1,
+                                 .in_scale = 1.0F / 255},
+                        .height = shape[2],
+                        .width = shape[3],
+                        .batch = JOINED_IMAGES};
+    size_t count = p.batch * out_floats(&p);
+    float *source = filled(p.conv.in * p.conv.out, 1), *bias = filled(p.conv.out, 2);
+    float *input = filled(p.batch * p.height * p.width * p.conv.in, 3);
+    float *shortcut = filled(count, 4), *gates = filled(p.batch * p.conv.out, 5);
+    p.source = source;
+    p.bias = bias;
+    p.input = input;
+    round_problem(&p, precision, source, input);
+    for (size_t i = 0; i < count && precision != PRECISION_FP32; i++)
+        shortcut[i] = bf16_value(bf16_bits(shortcut[i]));
+    p.conv.out_scale = 0.06F * sqrtf((float)p.conv.in) / 8;
+    void *weights = packed(&kernels_ref, &p);
+    p.conv.packed = weights;
+    struct joined expected = run_join(&kernels_ref, &p, shortcut, gates, NULL);
+    for (size_t b = 0; kernels_at(b); b++)
+        if (kernels_at(b)->precision == precision && kernels_at(b) != &kernels_ref &&
+            kernels_at(b)->supported())
+            compare_join(kernels_at(b), p, shortcut, gates, expected.x, teams);
+    free_joined(expected);
+    free(weights);
+    free(gates);
+    free(shortcut);
+    free(input);
+    free(bias);
+    free(source);
+}
+
+static void test_join(void **state)
+{
+    /* in, out, height, width */
+    static const size_t joins[][4] = {{64, 256, 8, 8},   {128, 512, 14, 14}, {512, 2048, 7, 7},
+                                      {512, 64, 7, 5},   {17, 33, 3, 5},     {16, 100, 25, 33},
+                                      {40, 130, 20, 20}, {1, 1, 1, 1}};
+    struct team *teams[CORES];
+    struct pool *pool = new_teams(teams);
+    (void)state;
+    amx_emulate();
+    for (size_t i = 0; i < sizeof joins / sizeof *joins; i++)
+        for (enum precision p = PRECISION_FP32; p <= PRECISION_INT8; p++)
+            compare_joins(p, joins[i], teams);
+    free_teams(pool, teams);
+}
+
 enum { H = 5, W = 7, PLANES = 2, MOST_C = 64, FLOATS = PLANES * H * W * MOST_C };
 
 /* Channels of a plane. */
@@ -469,25 +586,20 @@ static void check_max_pool(const struct kernels *kernels, const float *values, c
     free(out);
 }
 
-static void check_scale_add_relu(const struct kernels *kernels, const float *values, const void *in,
-                                 const float *others, const void *shortcut, const float *gates)
+static void check_sums(const struct kernels *kernels, bool active, const float *values,
+                       const void *in)
 {
-    void *out = dirty(FLOATS * sizeof(float)), *next = dirty(FLOATS * sizeof(float));
-    bool apart = kernels->precision == PRECISION_INT8;
-    const size_t C = block_of(kernels), floats = PLANES * H * W * C;
-    kernels->scale_add_relu(PLANES, C, H * W, in, gates, shortcut, out, apart ? next : NULL, 0.01F);
-    for (size_t at = 0; at < floats; at++) {
-        float gate = gates ? gates[at / C / (H * W) * C + at % C] : 1;
-        float expected = fmaxf(values[at] * gate + others[at], 0);
-        float found = get(kernels, false, out, at, 1);
-        float tolerance = kernels->precision == PRECISION_FP32 ? 1e-6F : expected * 0x1.01p-8F;
-        assert_true(fabsf(found - expected) <= tolerance);
-        if (apart)
-            assert_true(fabsf(get(kernels, true, next, at, 0.01F) - fminf(expected, 2.55F)) <=
-                        0.00501F);
-    }
-    free(out);
-    free(next);
+    const size_t C = block_of(kernels);
+    const double unit = active && kernels->precision == PRECISION_INT8 ? 1.0 / 255 : 1;
+    float sums[PLANES * MOST_C];
+    kernels->sum_pixels(active, PLANES, C, H * W, 1, H * W, in, sums);
+    for (size_t n = 0; n < PLANES; n++)
+        for (size_t c = 0; c < C; c++) {
+            double sum = 0;
+            for (size_t p = 1; p < H * W; p++)
+                sum += (double)values[(n * H * W + p) * C + c];
+            assert_true(fabs(sum - (double)sums[n * C + c] * unit) < 1e-6 * H * W);
+        }
 }
 
 /* Every int8 backend rounds what lies in the middle to even, and keeps to 0..255. */
@@ -498,10 +610,22 @@ static void check_rounding(const struct kernels *kernels)
                                         3.5F,   64.5F, 126.5F, 127.5F, 254,  256,   1e5F, 1e30F};
     static const unsigned expected[COUNT] = {0, 0,  0,   0,   0,   1,   2,   2,
                                              4, 64, 126, 128, 254, 255, 255, 255};
-    uint16_t in[MOST_C] = {0}, zero[MOST_C] = {0}, sum[MOST_C], next[MOST_C];
+    static const float weights[COUNT], bias[COUNT];
+    struct problem p = {
+        .conv = {.in = 1, .out = COUNT, .kernel = 1, .stride = 1, .groups = 1, .in_scale = 1},
+        .height = 1,
+        .width = 1,
+        .source = weights,
+        .bias = bias};
+    uint16_t in[MOST_C] = {0}, x[MOST_C] = {0}, next[MOST_C];
+    const float gates[MOST_C] = {0};
+    void *memory = packed(kernels, &p);
+    p.conv.packed = memory;
+    p.conv.out_scale = 1;
     for (size_t c = 0; c < COUNT; c++)
-        in[c] = bf16_bits(values[c]);
-    kernels->scale_add_relu(1, block_of(kernels), 1, in, NULL, zero, sum, next, 1);
+        x[c] = bf16_bits(values[c]);
+    kernels->conv_join(&p.conv, 1, 1, 1, in, gates, NULL, x, next, NULL);
+    free(memory);
     for (size_t c = 0; c < COUNT; c++)
         assert_int_equal(quantised(kernels, next, c), expected[c]);
 }
@@ -514,32 +638,19 @@ static void test_pointwise(void **state)
         const struct kernels *kernels = kernels_at(b);
         if (!kernels->supported())
             continue;
-        const size_t C = block_of(kernels);
-        float *values = filled(FLOATS, 5), *others = filled(FLOATS, 6), *gates = filled(FLOATS, 7);
-        void *in = held(kernels, false, values), *shortcut = held(kernels, false, others);
-        float sums[PLANES * MOST_C];
-        kernels->sum_pixels(PLANES, C, H * W, 1, H * W, in, sums);
-        for (size_t n = 0; n < PLANES; n++)
-            for (size_t c = 0; c < C; c++) {
-                double sum = 0;
-                for (size_t p = 1; p < H * W; p++)
-                    sum += (double)values[(n * H * W + p) * C + c];
-                assert_true(fabs(sum - (double)sums[n * C + c]) < 1e-6 * H * W);
-            }
-        check_scale_add_relu(kernels, values, in, others, shortcut, gates);
-        check_scale_add_relu(kernels, values, in, others, shortcut, NULL);
+        float *values = filled(FLOATS, 5);
+        void *in = held(kernels, false, values);
+        check_sums(kernels, false, values, in);
         for (size_t i = 0; i < FLOATS; i++)
             values[i] = fabsf(values[i]);
         void *active = held(kernels, true, values);
+        check_sums(kernels, true, values, active);
         check_max_pool(kernels, values, active);
         if (kernels->precision == PRECISION_INT8)
             check_rounding(kernels);
         free(active);
         free(in);
-        free(shortcut);
         free(values);
-        free(others);
-        free(gates);
     }
 }
 
@@ -576,6 +687,15 @@ static void test_reference(void **state)
     struct conv grouped = {.in = 2, .out = 2, .kernel = 1, .stride = 1, .groups = 2};
     on_reference(grouped, 1, twice, biases, pair, out);
     assert_memory_equal(out, ((float[]){30, 501}), 2 * sizeof *out);
+    /* Joined with a shortcut: half of 3 * 2 + 1, and of -5 * 2 + 1, added to 4 and to 1. */
+    struct conv last = {.in = 1, .out = 1, .kernel = 1, .stride = 1, .groups = 1};
+    float packed[2], x[2] = {4, 1}, weight = 2;
+    const float inputs[2] = {3, -5}, half = 0.5F;
+    bias = 1;
+    kernels_ref.pack(&last, &weight, &bias, packed);
+    last.packed = packed;
+    kernels_ref.conv_join(&last, 1, 1, 2, inputs, &half, NULL, x, NULL, NULL);
+    assert_memory_equal(x, ((float[]){7.5F, 0}), sizeof x);
 }
 
 static void test_find(void **state)
@@ -622,8 +742,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reference), cmocka_unit_test(test_backends),
-        cmocka_unit_test(test_dense),     cmocka_unit_test(test_pointwise),
-        cmocka_unit_test(test_find),      cmocka_unit_test(test_pay),
+        cmocka_unit_test(test_dense),     cmocka_unit_test(test_join),
+        cmocka_unit_test(test_pointwise), cmocka_unit_test(test_find),
+        cmocka_unit_test(test_pay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
