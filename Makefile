@@ -101,17 +101,17 @@ $(O)/model/kernels_%.o: CFLAGS_LOOPS = -falign-functions=64 -falign-loops=64 -fn
 # On other architectures than their own these files are empty.
 ifneq ($(X86),)
 # PREFETCHW is an instruction for CPUs that tell of it, and does nothing on others that have AVX2.
-FUSED := -mfma -mprfchw -ffp-contract=fast
-$(O)/model/kernels_avx512.o: CFLAGS_ISA = -mavx512f $(FUSED)
-$(O)/model/kernels_avx512_bf16.o: CFLAGS_ISA = -mavx512bw -mavx512bf16 $(FUSED)
-$(O)/model/kernels_avx512f_bf16.o: CFLAGS_ISA = -mavx512bw $(FUSED)
-$(O)/model/kernels_avx512_int8.o: CFLAGS_ISA = -mavx512bw -mavx512vnni -mavx512bf16 $(FUSED)
-$(O)/model/kernels_avx512vnni_int8.o: CFLAGS_ISA = -mavx512bw -mavx512vnni $(FUSED)
+ISA_x86 := -mfma -mprfchw -ffp-contract=fast
+$(O)/model/kernels_avx512.o: CFLAGS_ISA = -mavx512f $(ISA_x86)
+$(O)/model/kernels_avx512_bf16.o: CFLAGS_ISA = -mavx512bw -mavx512bf16 $(ISA_x86)
+$(O)/model/kernels_avx512f_bf16.o: CFLAGS_ISA = -mavx512bw $(ISA_x86)
+$(O)/model/kernels_avx512_int8.o: CFLAGS_ISA = -mavx512bw -mavx512vnni -mavx512bf16 $(ISA_x86)
+$(O)/model/kernels_avx512vnni_int8.o: CFLAGS_ISA = -mavx512bw -mavx512vnni $(ISA_x86)
 $(O)/model/kernels_amx_bf16.o $(O)/model/kernels_amx_int8.o: \
-    CFLAGS_ISA = -mamx-tile -mamx-int8 -mamx-bf16 -mavx512bw -mavx512bf16 $(FUSED)
-$(O)/model/kernels_avxvnni_int8.o: CFLAGS_ISA = -mavx2 -mavxvnni $(FUSED)
+    CFLAGS_ISA = -mamx-tile -mamx-int8 -mamx-bf16 -mavx512bw -mavx512bf16 $(ISA_x86)
+$(O)/model/kernels_avxvnni_int8.o: CFLAGS_ISA = -mavx2 -mavxvnni $(ISA_x86)
 $(O)/model/kernels_avx2.o $(O)/model/kernels_avx2_bf16.o $(O)/model/kernels_avx2_int8.o: \
-    CFLAGS_ISA = -mavx2 $(FUSED)
+    CFLAGS_ISA = -mavx2 $(ISA_x86)
 endif
 $(O)/model/resample_avx2.o: CFLAGS_ISA = $(if $(X86),-mavx2)
 $(O)/model/kernels_neon.o $(O)/model/kernels_neon_bf16.o $(O)/model/kernels_neon_int8.o: \

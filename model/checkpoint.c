@@ -23,7 +23,6 @@ struct loader {
     const char *se; /* infix of the squeeze-and-excitation tensors; NULL in a plain ResNet */
     size_t parameters;
     struct packing packing;
-    const struct packing_item *last; /* the convolution read last */
     struct error *err;
 };
 
@@ -118,11 +117,11 @@ static enum error_code read_batch_norm(struct loader *loader, const char *prefix
 
 /* Has a convolution whose shape is known packed, with its scale[out] and shift[out]; those and
  * in_mean are given away. */
-static const struct packing_item *store(struct loader *loader, struct packing_item item)
+static void store(struct loader *loader, struct packing_item item)
 {
     size_t bytes = item.kernels->packed_bytes(item.conv);
     item.packed = arena_floats(loader->arena, bytes / sizeof(float));
-    return packing_add(&loader->packing, item);
+    packing_add(&loader->packing, item);
 }
 
 /* ---- quantisation -------------------------------------------------------------------------- */
@@ -190,11 +189,11 @@ static enum error_code read_conv_bn(struct loader *loader, const char *conv_name
     if (code == ERROR_NONE)
         code = read_input_mean(loader, input_name, conv->in, &in_mean);
     if (code == ERROR_NONE)
-        loader->last = store(loader, (struct packing_item){.tensor = tensor,
-                                                           .kernels = loader->kernels,
-                                                           .conv = conv,
-                                                           .scale = scale,
-                                                           .in_mean = in_mean});
+        store(loader, (struct packing_item){.tensor = tensor,
+                                            .kernels = loader->kernels,
+                                            .conv = conv,
+                                            .scale = scale,
+                                            .in_mean = in_mean});
     else
         free(scale);
     return code;
@@ -255,6 +254,7 @@ static const char *find_se(const struct safetensors *file, bool legacy)
     return NULL;
 }
 
+/* Of a block whose conv3 was noted last. */
 static enum error_code read_se(struct loader *loader, const char *prefix, struct block *block)
 {
     char name[96];
@@ -264,7 +264,7 @@ static enum error_code read_se(struct loader *loader, const char *prefix, struct
         return ERROR_NONE;
     block->fc1 = (struct conv){.in = channels, .relu = true};
     snprintf(name, sizeof name, "%s%s1", prefix, loader->se);
-    TRY(read_fc(loader, name, loader->last, &block->fc1));
+    TRY(read_fc(loader, name, packing_last(&loader->packing), &block->fc1));
     block->fc2 = (struct conv){.in = block->fc1.out, .out = channels};
     snprintf(name, sizeof name, "%s%s2", prefix, loader->se);
     return read_fc(loader, name, NULL, &block->fc2);

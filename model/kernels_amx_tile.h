@@ -91,7 +91,7 @@ INLINE void register_end(const struct tile *t, sums sum, size_t pixel, size_t at
     }
     linear *x = (linear *)(void *)out + at;
     vec value = sums_value(sum, t->bias + at, t->head);
-    value = positive(value * LOAD(t->gates + at) + bf16_load(x));
+    value = join(value, LOAD(t->gates + at), bf16_load(x));
     bf16_store(x, value);
     if (APART && t->next)
         active_store(t->next + pixel * LANES + at, value * t->inverse);

@@ -136,7 +136,7 @@ INLINE void join_block(const sums sum[REGISTERS], const float *bias, size_t head
     linear_swap(gate);
     linear_load_block(x, shortcut);
     for (size_t r = 0; r < REGISTERS; r++)
-        block[r] = positive(block[r] * gate[r] + shortcut[r]);
+        block[r] = join(block[r], gate[r], shortcut[r]);
     linear_store_block(x, block);
     if (!next)
         return;

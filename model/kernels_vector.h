@@ -85,6 +85,12 @@ INLINE vec positive(vec value)
 #endif
 }
 
+/* A value joined with the shortcut, see conv_join in kernels.h. */
+INLINE vec join(vec value, vec gate, vec shortcut)
+{
+    return positive(value * gate + shortcut);
+}
+
 /* ---- bf16: the upper half of an fp32, rounded to nearest even ------------------------------- */
 
 typedef uint16_t bf16;

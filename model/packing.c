@@ -5,11 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct packing_item *packing_add(struct packing *packing, struct packing_item item)
+void packing_add(struct packing *packing, struct packing_item item)
 {
     assert(packing->count < PACKING_MOST);
-    packing->items[packing->count] = item;
-    return &packing->items[packing->count++];
+    packing->items[packing->count++] = item;
+}
+
+const struct packing_item *packing_last(const struct packing *packing)
+{
+    assert(packing->count > 0);
+    return &packing->items[packing->count - 1];
 }
 
 /* Every folded value must be one: huge gammas on tiny variances overflow fp32. */

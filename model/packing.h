@@ -32,9 +32,11 @@ struct packing {
     size_t count;
 };
 
-/* Notes an item, whose `scale` and `in_mean` become the packing's, and returns where. There is
- * always room. */
-const struct packing_item *packing_add(struct packing *packing, struct packing_item item);
+/* Notes an item, whose `scale` and `in_mean` become the packing's. There is always room. */
+void packing_add(struct packing *packing, struct packing_item item);
+
+/* The item noted last. */
+const struct packing_item *packing_last(const struct packing *packing);
 
 /* Packs all of them and sets conv->packed. Errors: ERROR_WEIGHTS (a value that is not finite,
  * before or after folding), ERROR_MEMORY; of several the first that was noted. */

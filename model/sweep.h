@@ -26,7 +26,7 @@ struct sweep {
     bool by_pixels;
     struct extent in, out;
     size_t pad;
-    bool active; /* what u is of */
+    bool active; /* u is, else linear */
     const void *u;
     void *y;
 };
