@@ -160,8 +160,8 @@ endef
 $(foreach folder,unit golden http,$(eval $(call test_rule,$(folder))))
 
 # These run kernels for tile registers on CPUs that have none; see tests/amx/emulator.h.
-ON_TILES := $(patsubst %,$(O)/tests/%,unit/test_kernels unit/test_calibration golden/test_cores \
-                                      golden/test_golden_demo)
+ON_TILES := $(patsubst %,$(O)/tests/%,unit/test_kernels unit/test_pointwise unit/test_calibration \
+                                      golden/test_cores golden/test_golden_demo)
 $(ON_TILES): $(O)/tests/amx/emulator.o
 $(ON_TILES): LDFLAGS_TEST = -Wl,--wrap=amx_supported
 
