@@ -34,12 +34,13 @@ say "build"
 make --no-print-directory O=build/aarch64 CC=$triple-gcc \
     CFLAGS="--sysroot=$root -I$root/usr/include/$triple/openblas-pthread" \
     LDFLAGS="--sysroot=$root -L$blas -Wl,-rpath-link,$blas" \
-    build/aarch64/senetd build/aarch64/tests/unit/test_kernels
+    build/aarch64/senetd build/aarch64/tests/unit/test_{kernels,pointwise}
 run() { qemu-aarch64 -cpu max -L "$root" -E LD_LIBRARY_PATH="$blas" -E OPENBLAS_NUM_THREADS=1 "$@"; }
 
 file build/aarch64/senetd 2>/dev/null | cut -c 1-100
 say "kernels"
 run build/aarch64/tests/unit/test_kernels
+run build/aarch64/tests/unit/test_pointwise
 for precision in fp32 bf16 int8; do
     label=$(run build/aarch64/senetd classify --json --weights weights/demo --precision $precision \
         tests/data/cat.jpg | grep -oE '"label": ?"[^"]*"' | head -1) || true
